@@ -1,0 +1,52 @@
+# agproxy: `make run` and `make test` need Python 3.11+ and nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+ARGS ?=
+
+.PHONY: help run test lint types cov zipapp clean
+
+help:  ## what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+run: $(VENV)/run  ## start the gateway on port 8045; without an account, on the simulated Gemini (ARGS="--port 9000")
+	@AGPROXY_SIMULATE=$${AGPROXY_SIMULATE:-auto} exec $(PY) -m agproxy serve $(ARGS)
+
+test: $(VENV)/test  ## run the tests (ARGS="-k name")
+	@$(PY) -m pytest $(ARGS)
+
+lint: $(VENV)/dev  ## ruff: rules and format
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
+
+types: $(VENV)/dev  ## mypy --strict
+	@$(PY) -m mypy
+
+cov: $(VENV)/dev  ## the tests with coverage
+	@$(PY) -m pytest --cov=agproxy --cov-report=term-missing:skip-covered $(ARGS)
+
+zipapp: $(VENV)/run  ## dist/agproxy.pyz: one file with all that it needs
+	@$(PY) .ci/build_zipapp.py
+
+clean:  ## remove what was made
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What each level installs stands in pyproject.toml and nowhere else.
+WANTED = $(PY) -c 'import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*p["dependencies"], *(x for e in sys.argv[1:] for x in p["optional-dependencies"][e]))'
+INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check
+
+$(PY):
+	@command -v $(PYTHON) >/dev/null || { echo "agproxy needs Python 3.11 or newer: install python3, or name it with PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "agproxy needs Python 3.11 or newer, $(PYTHON) is older: name another with PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "install venv and pip for $(PYTHON) first, on Debian: apt install python3-venv python3-pip" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run: pyproject.toml | $(PY)
+	@$(INSTALL) $$($(WANTED)) && touch $@
+
+$(VENV)/test: pyproject.toml | $(PY)
+	@$(INSTALL) $$($(WANTED) test) && touch $@ $(VENV)/run
+
+$(VENV)/dev: pyproject.toml | $(PY)
+	@$(INSTALL) $$($(WANTED) dev) && touch $@ $(VENV)/run $(VENV)/test

@@ -1,0 +1,59 @@
+"""Which client may ask: the key of a request against the configured keys. Pure decisions.
+
+The first of three headers that is there decides, so that a tool which sends several cannot be read two ways:
+`Authorization: Bearer`, then `x-api-key` (Anthropic's clients), then `x-goog-api-key` (Google's).
+"""
+
+import hmac
+from hashlib import sha256
+
+from .config import Config
+from .errors import Unauthorized
+from .http11 import Headers, find
+
+_CHALLENGE = (("www-authenticate", 'Bearer realm="agproxy"'),)
+
+
+def client_key(headers: Headers) -> str | None:
+    """The key that a request brings. An empty Bearer counts as absent: some tools send one when unconfigured."""
+    authorization = find(headers, "authorization")
+    if authorization is not None:
+        scheme, _, value = authorization.strip().partition(" ")
+        if scheme.lower() != "bearer":
+            return authorization.strip()  # some tools put the bare key there; Basic and others match no key
+        if value.strip():
+            return value.strip()
+    for name in ("x-api-key", "x-goog-api-key"):
+        value_of = find(headers, name)
+        if value_of is not None and value_of.strip():
+            return value_of.strip()
+    return None
+
+
+def key_name(headers: Headers, keys: tuple[tuple[str, str], ...]) -> str | None:
+    """The name of the configured key that a request brings, or None. Takes the same time for every key."""
+    given = client_key(headers)
+    if given is None:
+        return None
+    digest = sha256(given.encode()).digest()
+    found = None
+    for name, key in keys:
+        if hmac.compare_digest(digest, sha256(key.encode()).digest()):
+            found = name
+    return found
+
+
+def check(config: Config, headers: Headers, *, is_health: bool) -> str | None:
+    """The client's key name, or None where no key is asked for. Raises Unauthorized."""
+    mode = config.effective_auth_mode
+    name = key_name(headers, config.api_key) if config.api_key else None
+    if mode == "off" or (mode == "all_except_health" and is_health):
+        return name
+    if name is not None:
+        return name
+    if client_key(headers) is None:
+        raise Unauthorized(
+            "You didn't provide an API key. Send agproxy's client key as 'Authorization: Bearer YOUR_KEY'.",
+            headers=_CHALLENGE,
+        )
+    raise Unauthorized("Incorrect API key provided: it is none of agproxy's client keys.", headers=_CHALLENGE)

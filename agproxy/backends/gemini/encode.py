@@ -1,0 +1,426 @@
+"""Conversation -> Gemini's GenerateContentRequest (v1beta).
+
+Knows the request's field names and the rules that the API enforces (turn order, one result a call, signatures);
+what models differ in stands in `models`. Never modifies the request, since attempts repeat. What cannot be carried
+becomes a notice.
+"""
+
+from collections import defaultdict, deque
+from dataclasses import dataclass
+from typing import assert_never
+
+from ... import jsontext
+from ...conversation import (
+    Code,
+    CodeOutput,
+    Format,
+    FunctionTool,
+    Hosted,
+    HostedTool,
+    Media,
+    Mode,
+    Notice,
+    Part,
+    Policy,
+    Reasoning,
+    Request,
+    Role,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+)
+from ...errors import InvalidRequest
+from ...jsontext import JsonObject
+from . import models
+from .names import NameMap
+
+# The value that Google documents for calls that Gemini did not make or whose signature the client lost.
+BYPASS_SIGNATURE = "skip_thought_signature_validator"
+
+_HOSTED = {
+    Hosted.WEB_SEARCH: "googleSearch",
+    Hosted.CODE_EXECUTION: "codeExecution",
+    Hosted.URL_CONTEXT: "urlContext",
+}
+_TIERS = {"flex": "flex", "priority": "priority", "fast": "priority", "default": "standard"}
+_DETAILS = {"low": "MEDIA_RESOLUTION_LOW", "high": "MEDIA_RESOLUTION_HIGH", "original": "MEDIA_RESOLUTION_HIGH"}
+_INT32_MAX = 0x7FFFFFFF
+
+FREEFORM_SCHEMA: JsonObject = {
+    "type": "object",
+    "properties": {"input": {"type": "string", "description": "The whole input, as plain text."}},
+    "required": ["input"],
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """A request body, with what the decoder of its answer must know."""
+
+    body: JsonObject
+    names: NameMap
+    declared: frozenset[str]
+    only_first_call: bool
+    notices: tuple[Notice, ...]
+
+
+def encode(request: Request, model: str, policy: Policy) -> Encoded:
+    """The body for `generateContent` and `streamGenerateContent`. Raises InvalidRequest for what no model takes."""
+    return _Encoder(request, model, policy).encode()
+
+
+class _Encoder:
+    def __init__(self, request: Request, model: str, policy: Policy) -> None:
+        self._request = request
+        self._model = model
+        self._policy = policy
+        self._facts = models.facts(model)
+        self._notices: list[Notice] = []
+        functions = [tool for tool in request.tools if isinstance(tool, FunctionTool)]
+        self._functions = functions
+        self._names = NameMap([*(tool.name for tool in functions), *_names_in_history(request)])
+
+    def encode(self) -> Encoded:
+        request = self._request
+        body: JsonObject = {"contents": self._contents()}
+        system = [{"text": text.text} for text in request.system if text.text]
+        if self._policy.late_system == "hoist":
+            system += [
+                {"text": part.text}
+                for turn in request.turns
+                if turn.role is Role.SYSTEM
+                for part in turn.parts
+                if isinstance(part, Text) and part.text
+            ]
+        config = self._generation_config(system)
+        if system and self._facts.takes_system:
+            body["systemInstruction"] = {"parts": system}
+        elif system:
+            body["contents"][:0] = [{"role": "user", "parts": system}]
+            self._note(f"{self._model} takes no system instruction: it stands before the first message instead")
+        tools, tool_config = self._tools()
+        if tools:
+            body["tools"] = tools
+        if tool_config:
+            body["toolConfig"] = tool_config
+        if config:
+            body["generationConfig"] = config
+        if request.safety_settings:
+            body["safetySettings"] = [dict(setting) for setting in request.safety_settings]
+        if request.cached_content:
+            body["cachedContent"] = request.cached_content
+        tier = _TIERS.get(request.service_tier or "")
+        if tier is not None and tier != "standard":
+            body["serviceTier"] = tier
+        return Encoded(
+            body=body,
+            names=self._names,
+            declared=frozenset(tool.name for tool in self._functions),
+            only_first_call=request.parallel_tool_calls is False,
+            notices=tuple(self._notices),
+        )
+
+    def _note(self, message: str, param: str | None = None) -> None:
+        self._notices.append(Notice(message=message, param=param))
+
+    # --- contents
+
+    def _contents(self) -> list[JsonObject]:
+        """Turns merged by role, each call's result right behind its turn, signatures where Gemini 3 wants them."""
+        results: defaultdict[str | None, deque[tuple[int, ToolResult]]] = defaultdict(deque)
+        for index, turn in enumerate(self._request.turns):
+            for part in turn.parts:
+                if isinstance(part, ToolResult):
+                    results[part.call_id].append((index, part))
+        contents: list[JsonObject] = []
+        pending: list[ToolCall] = []
+
+        def answer_calls(before: int) -> None:
+            """Put the results of the calls above into one user content, in call order."""
+            if not pending:
+                return
+            parts: list[JsonObject] = []
+            extra: list[JsonObject] = []
+            for call in pending:
+                result = _take(results, call, before)
+                parts.append(self._function_response(call, result, extra))
+            contents.append({"role": "user", "parts": parts + extra})
+            pending.clear()
+
+        for index, turn in enumerate(self._request.turns):
+            role = "model" if turn.role is Role.MODEL else "user"
+            if turn.role is Role.SYSTEM and self._policy.late_system == "hoist":
+                continue
+            if role == "user":
+                answer_calls(index)
+            parts = []
+            for part in turn.parts:
+                if isinstance(part, ToolCall):
+                    pending.append(part)
+                encoded = self._part(part)
+                if encoded is not None:
+                    parts.append(encoded)
+            if not parts:
+                if any(isinstance(part, ToolResult) for part in turn.parts):
+                    continue
+                parts = [{"text": ""}]  # an empty message is a turn all the same; Gemini takes an empty text
+            if contents and contents[-1]["role"] == role:
+                contents[-1]["parts"] += parts
+            else:
+                contents.append({"role": role, "parts": parts})
+        answer_calls(len(self._request.turns))
+        for left in results.values():
+            for _, orphan in left:
+                self._note(f"the result of {orphan.name[:64]} belongs to no call of this conversation and was left out")
+        if contents and contents[0]["role"] == "model" and any("functionCall" in p for p in contents[0]["parts"]):
+            contents.insert(0, {"role": "user", "parts": [{"text": ""}]})  # a call must follow a user turn
+        if not contents:
+            contents.append({"role": "user", "parts": [{"text": ""}]})
+        self._drop_empty_texts(contents)
+        if self._facts.checks_signatures:
+            _sign_current_turn(contents)
+        return contents
+
+    def _drop_empty_texts(self, contents: list[JsonObject]) -> None:
+        """Vertex refuses an empty text beside other parts; a signed one carries its signature and stays."""
+        for content in contents:
+            kept = [part for part in content["parts"] if part.get("text") != "" or "thoughtSignature" in part]
+            content["parts"] = kept or content["parts"][:1]
+
+    def _part(self, part: Part) -> JsonObject | None:
+        encoded: JsonObject
+        match part:
+            case Text(text=text):
+                encoded = {"text": text}
+            case Reasoning():
+                return None  # summaries are for people; what the model needs of them is in the signatures
+            case Media():
+                return self._media(part)
+            case ToolCall(id=identifier, name=name, arguments=arguments):
+                call: JsonObject = {"name": self._names.there(name), "args": jsontext.loads(arguments)}
+                if identifier is not None:
+                    call["id"] = identifier
+                encoded = {"functionCall": call}
+            case ToolResult():
+                return None  # stands behind its call, see _contents
+            case Code(code=code, language=language):
+                encoded = {"executableCode": {"language": language.upper(), "code": code}}
+            case CodeOutput(output=output, is_ok=is_ok):
+                outcome = "OUTCOME_OK" if is_ok else "OUTCOME_FAILED"
+                encoded = {"codeExecutionResult": {"outcome": outcome, "output": output}}
+            case _:
+                assert_never(part)
+        if part.opaque is not None:
+            encoded["thoughtSignature"] = part.opaque
+        return encoded
+
+    def _media(self, media: Media) -> JsonObject:
+        encoded: JsonObject
+        if media.data is not None:
+            encoded = {"inlineData": {"mimeType": media.mime_type or "application/octet-stream", "data": media.data}}
+        else:
+            encoded = {"fileData": {"fileUri": media.uri}}
+            if media.mime_type is not None:
+                encoded["fileData"]["mimeType"] = media.mime_type
+        if media.opaque is not None:
+            encoded["thoughtSignature"] = media.opaque
+        level = _DETAILS.get(media.detail or "")
+        if level is not None and self._facts.generation >= 3:
+            encoded["mediaResolution"] = {"level": level}
+        return encoded
+
+    def _function_response(self, call: ToolCall, result: ToolResult | None, extra: list[JsonObject]) -> JsonObject:
+        """The result as text under `output`, exactly as the client wrote it. Media go into the response's parts on
+        Gemini 3, behind all responses before that."""
+        response: JsonObject = {"name": self._names.there(call.name)}
+        if call.id is not None:
+            response["id"] = call.id
+        if result is None:
+            self._note(f"the call of {call.name[:64]} has no result: Gemini was told so")
+            response["response"] = {"error": "no result"}
+            return {"functionResponse": response}
+        texts = [part.text for part in result.content if isinstance(part, Text)]
+        media = [self._media(part) for part in result.content if isinstance(part, Media)]
+        response["response"] = {"error" if result.is_error else "output": "\n".join(texts)}
+        if media and self._facts.generation >= 3:
+            response["parts"] = media
+        else:
+            extra += media
+        return {"functionResponse": response}
+
+    # --- tools
+
+    def _tools(self) -> tuple[list[JsonObject], JsonObject]:
+        request = self._request
+        choice = request.tool_choice
+        declarations = [self._declaration(tool) for tool in self._functions]
+        hosted = [_HOSTED[tool.kind] for tool in request.tools if isinstance(tool, HostedTool)]
+        if hosted and declarations and not self._facts.combines_tools:
+            self._note(f"{self._model} takes no {', '.join(hosted)} beside functions: left out", "tools")
+            hosted = []
+        tools: list[JsonObject] = [{"functionDeclarations": declarations}] if declarations else []
+        tools += [{name: {}} for name in hosted]
+        config: JsonObject = {}
+        if declarations and choice is not None:
+            calling: JsonObject = {"mode": {Mode.AUTO: "AUTO", Mode.NONE: "NONE", Mode.REQUIRED: "ANY"}[choice.mode]}
+            if choice.names is not None:
+                if choice.mode is Mode.AUTO:
+                    calling["mode"] = "VALIDATED"  # AUTO takes no names
+                calling["allowedFunctionNames"] = [self._names.there(name) for name in choice.names]
+            if calling != {"mode": "AUTO"}:
+                config["functionCallingConfig"] = calling
+        if not config and declarations and all(tool.is_strict for tool in self._functions):
+            config["functionCallingConfig"] = {"mode": "VALIDATED"}
+        if hosted and declarations:
+            config["includeServerSideToolInvocations"] = True
+        return tools, config
+
+    def _declaration(self, tool: FunctionTool) -> JsonObject:
+        encoded: JsonObject = {"name": self._names.there(tool.name)}
+        if tool.description:
+            encoded["description"] = tool.description
+        schema = FREEFORM_SCHEMA if tool.is_freeform else tool.parameters
+        if schema:
+            encoded["parametersJsonSchema"] = schema
+        return encoded
+
+    # --- generationConfig
+
+    def _generation_config(self, system: list[JsonObject]) -> JsonObject:
+        sampling = self._request.sampling
+        config: JsonObject = {}
+        for name, value in (
+            ("temperature", sampling.temperature),
+            ("topP", sampling.top_p),
+            ("topK", sampling.top_k),
+        ):
+            if value is None:
+                continue
+            if self._facts.ignores_sampling:
+                self._note(f"{self._model} ignores {name}: left out", name)
+            elif name == "topP" and value == 0:
+                config[name] = 1e-6  # OpenAI allows 0, Gemini wants more
+            else:
+                config[name] = value
+        if sampling.max_output_tokens is not None:
+            config["maxOutputTokens"] = sampling.max_output_tokens
+        if sampling.stop:
+            config["stopSequences"] = list(sampling.stop)
+        if sampling.seed is not None:
+            config["seed"] = sampling.seed if abs(sampling.seed) <= _INT32_MAX else sampling.seed & _INT32_MAX
+            if config["seed"] != sampling.seed:
+                self._note("seed: folded to 32 bits, Gemini takes no more", "seed")
+        for name, penalty, param in (
+            ("presencePenalty", sampling.presence_penalty, "presence_penalty"),
+            ("frequencyPenalty", sampling.frequency_penalty, "frequency_penalty"),
+        ):
+            if penalty and self._facts.takes_penalties:
+                config[name] = penalty
+            elif penalty:
+                self._note(f"{param}: {self._model} takes no penalties, left out", param)
+        if sampling.candidates > 1 and self._facts.takes_candidates:
+            config["candidateCount"] = min(sampling.candidates, 8)
+        if sampling.logprobs:
+            config["responseLogprobs"] = True
+            if sampling.top_logprobs:
+                config["logprobs"] = sampling.top_logprobs
+        self._output(config, system)
+        thinking = self._thinking(self._request.thinking)
+        if thinking:
+            config["thinkingConfig"] = thinking
+        return config
+
+    def _output(self, config: JsonObject, system: list[JsonObject]) -> None:
+        output = self._request.output
+        if "image" in output.modalities:
+            if not self._facts.makes_images:
+                raise InvalidRequest(
+                    f"Invalid value: 'image'. {self._model} makes no images.",
+                    code="unsupported_value",
+                    param="modalities",
+                )
+            config["responseModalities"] = [modality.upper() for modality in output.modalities]
+        if output.format is Format.TEXT:
+            return
+        if self._functions and not self._facts.combines_tools:
+            if self._policy.schema_with_tools == "refuse":
+                raise InvalidRequest(
+                    f"'response_format' and 'tools' together: {self._model} refuses a JSON schema beside functions.",
+                    code="unsupported_parameter",
+                    param="response_format",
+                )
+            wanted = "Answer with a single JSON value and nothing else."
+            if output.schema is not None:
+                wanted += " It must follow this JSON Schema: " + jsontext.text(output.schema)
+            system.append({"text": wanted})
+            self._note(
+                f"response_format: {self._model} refuses a JSON schema beside functions, so it was told in words",
+                "response_format",
+            )
+            return
+        config["responseMimeType"] = "application/json"
+        if output.schema is not None:
+            config["responseJsonSchema"] = output.schema
+
+    def _thinking(self, thinking: Thinking) -> JsonObject:
+        known = self._facts
+        asked = thinking.effort is not None or thinking.budget_tokens is not None or thinking.level is not None
+        if not known.thinks:
+            if asked:
+                self._note(f"{self._model} has no thinking settings: the effort has no effect", "reasoning_effort")
+            return {}
+        config: JsonObject = {}
+        if thinking.level is not None:
+            config["thinkingLevel"] = thinking.level
+        elif thinking.budget_tokens is not None:
+            config["thinkingBudget"] = thinking.budget_tokens
+        elif thinking.effort is not None:
+            if known.budget is not None:
+                config["thinkingBudget"] = models.thinking_budget(known, thinking.effort)
+            else:
+                config["thinkingLevel"] = models.thinking_level(known, thinking.effort)
+            if not models.is_exact(known, thinking.effort):
+                chosen = next(iter(config.values()))
+                self._note(
+                    f"reasoning_effort: {self._model} has no {thinking.effort}, {chosen} was used", "reasoning_effort"
+                )
+        wants = thinking.summaries
+        if wants is None:
+            wants = self._policy.thoughts and thinking.effort != "none"
+        if wants and config.get("thinkingBudget") != 0:
+            config["includeThoughts"] = True
+        return config
+
+
+def _names_in_history(request: Request) -> list[str]:
+    return [part.name for turn in request.turns for part in turn.parts if isinstance(part, ToolCall | ToolResult)]
+
+
+def _take(
+    results: defaultdict[str | None, deque[tuple[int, ToolResult]]], call: ToolCall, after: int
+) -> ToolResult | None:
+    """The first result of a call at or after a turn; calls without id (2023's function_call) go by name."""
+    waiting = results[call.id]
+    for entry in waiting:
+        index, result = entry
+        if index >= after and (call.id is not None or result.name == call.name):
+            waiting.remove(entry)
+            return result
+    return None
+
+
+def _sign_current_turn(contents: list[JsonObject]) -> None:
+    """Give the first call of each step of the current turn a signature if it has none.
+
+    The current turn is all that follows the last user content with something other than function responses; older
+    turns are not checked by Gemini. Only the first call of a step carries a signature, so others stay bare.
+    """
+    for content in reversed(contents):
+        if content["role"] == "user":
+            if any("functionResponse" not in part for part in content["parts"]):
+                return
+            continue
+        first = next((part for part in content["parts"] if "functionCall" in part), None)
+        if first is not None and "thoughtSignature" not in first:
+            first["thoughtSignature"] = BYPASS_SIGNATURE

@@ -1,0 +1,139 @@
+"""What Gemini's error answers mean: who is at fault, and whether another account may do better.
+
+Follows google.rpc.Status and its details (ErrorInfo, RetryInfo, QuotaFailure, BadRequest) as the live API sends
+them; the decision never rests on the wording of a message where a status or a reason says it. DebugInfo is never
+read: it may quote the key (recorded as `unary-failure-api-key`).
+"""
+
+import re
+from typing import Any
+
+from ... import jsontext
+from ...errors import (
+    GatewayError,
+    Retry,
+    UpstreamAuthFailed,
+    UpstreamFailed,
+    UpstreamOverloaded,
+    UpstreamRateLimited,
+    UpstreamRejected,
+)
+from ...http11 import Headers, find
+
+# ErrorInfo.reason of a 400 -> the account is at fault, not the request.
+_ACCOUNT_REASONS = frozenset(
+    {
+        "API_KEY_INVALID",
+        "API_KEY_EXPIRED",
+        "API_KEY_SERVICE_BLOCKED",
+        "API_KEY_IP_ADDRESS_BLOCKED",
+        "API_KEY_HTTP_REFERRER_BLOCKED",
+        "SERVICE_DISABLED",
+        "CONSUMER_INVALID",
+        "CONSUMER_SUSPENDED",
+        "BILLING_DISABLED",
+    }
+)
+_TOO_LONG = re.compile(r"exceeds the maximum number of tokens|input token count", re.IGNORECASE)
+_DURATION_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "ns": 1e-9}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|us|ns|h|m|s))+")
+
+
+def duration_seconds(text: str) -> float | None:
+    """Seconds of a duration as upstreams write it: "34.07s", "900ms", "1h2m3.5s". None if it is none."""
+    if not _DURATION.fullmatch(text):
+        return None
+    pieces = re.findall(r"(\d+(?:\.\d+)?)(ms|us|ns|h|m|s)", text)
+    return float(sum(float(value) * _DURATION_UNITS[unit] for value, unit in pieces))
+
+
+def _retry_after(details: list[dict[str, Any]], headers: Headers) -> float | None:
+    for detail in details:
+        if str(detail.get("@type", "")).endswith("RetryInfo") and isinstance(detail.get("retryDelay"), str):
+            return duration_seconds(detail["retryDelay"])
+    value = find(headers, "retry-after")
+    return float(value) if value is not None and value.isdecimal() else None
+
+
+def _quota_ids(details: list[dict[str, Any]]) -> list[str]:
+    return [
+        str(violation.get("quotaId", ""))
+        for detail in details
+        if str(detail.get("@type", "")).endswith("QuotaFailure")
+        for violation in detail.get("violations") or ()
+        if isinstance(violation, dict)
+    ]
+
+
+def _reason(details: list[dict[str, Any]]) -> str | None:
+    for detail in details:
+        if str(detail.get("@type", "")).endswith("ErrorInfo") and isinstance(detail.get("reason"), str):
+            return str(detail["reason"])
+    return None
+
+
+def _param(details: list[dict[str, Any]]) -> str | None:
+    for detail in details:
+        if str(detail.get("@type", "")).endswith("BadRequest"):
+            for violation in detail.get("fieldViolations") or ():
+                if isinstance(violation, dict) and isinstance(violation.get("field"), str):
+                    return str(violation["field"]) or None
+    return None
+
+
+def decode_error_object(status: int, error: Any, headers: Headers = ()) -> GatewayError:
+    """The error for a google.rpc.Status object. `status`: HTTP status, 200 for an error within a stream."""
+    if not isinstance(error, dict):
+        error = {}
+    code = error.get("code")
+    if status == 200 and isinstance(code, int):
+        status = code
+    details = [detail for detail in error.get("details") or () if isinstance(detail, dict)]
+    given = error.get("message")
+    message = given if isinstance(given, str) and given else f"upstream answered {status}"
+    reason = _reason(details)
+    name = error.get("status")
+    if status in (401, 403) or reason in _ACCOUNT_REASONS:
+        why = f" ({reason})" if reason else ""
+        return UpstreamAuthFailed(f"Gemini refused the gateway's account{why}. Check it with: agproxy accounts test")
+    if status == 400 and name == "FAILED_PRECONDITION":
+        return UpstreamAuthFailed(message, code="upstream_precondition")
+    if status == 429:
+        limited = UpstreamRateLimited(message, retry_after_seconds=_retry_after(details, headers))
+        limited.is_daily = any("PerDay" in quota for quota in _quota_ids(details))
+        if limited.is_daily:
+            limited.code = "insufficient_quota"
+        return limited
+    if status in (503, 529):
+        return UpstreamOverloaded(message, status=503, retry_after_seconds=_retry_after(details, headers))
+    if status == 404:
+        return UpstreamRejected(message, status=404, code="model_not_found")
+    if status == 504:
+        return UpstreamFailed(message, status=504, code="upstream_timeout")
+    if 400 <= status < 500 and status not in (408, 409, 499):
+        rejected = UpstreamRejected(message, status=status, param=_param(details))
+        if _TOO_LONG.search(message):
+            rejected.code = "context_length_exceeded"
+        return rejected
+    return UpstreamFailed(message, status=500 if status == 500 else 502)
+
+
+def decode_error(status: int, headers: Headers, body: bytes) -> GatewayError:
+    """The error for an upstream answer that is not 200. HTML, empty and broken bodies are told, not quoted."""
+    try:
+        value = jsontext.loads(body)
+    except ValueError:
+        value = None
+    if isinstance(value, list) and value:  # streamGenerateContent without alt=sse wraps its error in a list
+        value = value[0]
+    if isinstance(value, dict) and isinstance(value.get("error"), dict):
+        return decode_error_object(status, value["error"], headers)
+    if status in (401, 403, 404, 413, 429, 503, 504, 529):
+        return decode_error_object(status, {"message": f"Gemini answered {status} without an explanation."}, headers)
+    if 300 <= status < 400:
+        return UpstreamFailed(f"Upstream answered with a redirect ({status}), which is not followed.")
+    return UpstreamFailed(
+        f"Upstream answered {status} with a body that is not Gemini's.",
+        code="bad_upstream_body",
+        retry=Retry.NEXT_ACCOUNT,
+    )

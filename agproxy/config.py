@@ -1,0 +1,396 @@
+"""Every setting, declared once: from its field in `Config` come the flag, the AGPROXY_ variable, the key of
+config.json, the check, `--help`, the table in README and `agproxy config`.
+
+Precedence: flag > AGPROXY_ environment > config.json > default. Pure: the caller hands in arguments, environment
+and the file's values. Keys with a dot are nested in config.json (`{"proxy": {"auth_mode": "strict"}}`); flags and
+variables drop the `proxy.`.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from . import jsontext
+from .errors import ConfigError
+
+PREFIX = "AGPROXY_"
+# Variables with our prefix that are not settings of Config: the folder is needed before config.json can be read.
+NOT_SETTINGS = frozenset({"AGPROXY_HOME"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What is declared of one setting. `least` and `most` bound numbers; `reason` says why the default is so."""
+
+    name: str
+    key: str
+    kind: str
+    default: Any
+    help: str
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+    least: float | None = None
+    most: float | None = None
+    secret: bool = False
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return PREFIX + self.name.upper()
+
+
+def _setting(
+    default: Any,
+    help: str,
+    *,
+    kind: str | None = None,
+    key: str | None = None,
+    unit: str = "",
+    choices: tuple[str, ...] = (),
+    least: float | None = 0,
+    most: float | None = None,
+    secret: bool = False,
+) -> Any:
+    kind = kind or {bool: "bool", int: "int", float: "float", str: "str"}[type(default)]
+    note: dict[str, Any] = {"kind": kind, "key": key, "help": help, "unit": unit, "choices": choices, "secret": secret}
+    if kind in ("int", "float"):
+        note |= {"least": least, "most": most}
+    return field(default=default, repr=not secret, metadata=note)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The effective settings of one process."""
+
+    # Where it listens
+    host: str = _setting(
+        "localhost",
+        "address to listen on; localhost is 127.0.0.1 and, where it exists, ::1. With LAN access: 0.0.0.0",
+    )
+    port: int = _setting(8045, "port to listen on; 0 takes a free one", most=65535)
+
+    # Who may use it
+    auth_mode: str = _setting(
+        "auto",
+        "which requests need a client key: none (off), all (strict), all but /healthz and /readyz "
+        "(all_except_health); auto is all_except_health with LAN access, else off",
+        key="proxy.auth_mode",
+        choices=("off", "strict", "all_except_health", "auto"),
+    )
+    api_key: tuple[tuple[str, str], ...] = _setting(
+        (),
+        "client keys: one, several by commas, or in config.json an object of name -> key",
+        kind="keys",
+        key="proxy.api_key",
+        secret=True,
+    )
+    allow_lan_access: bool = _setting(
+        False, "serve other machines too: listens on 0.0.0.0 and asks for a client key", key="proxy.allow_lan_access"
+    )
+    account_email: str = _setting(
+        "loopback",
+        "which clients are told the account's e-mail in X-Account-Email",
+        choices=("loopback", "all", "none"),
+    )
+
+    # Where answers come from
+    upstream_url: str = _setting(
+        "https://generativelanguage.googleapis.com",
+        "base URL of the Gemini API; the version is added. Plain http only to loopback unless allow_plain_http",
+    )
+    upstream_version: str = _setting("v1beta", "version of the Gemini API in the path")
+    allow_plain_http: bool = _setting(False, "let upstream_url be plain http beyond loopback; keys travel unencrypted")
+    simulate: str = _setting(
+        "off",
+        "answer from the embedded simulated Gemini: never, when no account is configured (auto), or always",
+        choices=("off", "auto", "on"),
+    )
+    ca_file: str = _setting("", "CA certificates to trust upstream, PEM; empty: SSL_CERT_FILE, else certifi's")
+    upstream_proxy: str = _setting(
+        "",
+        "proxy towards upstream: http://, https:// or socks5:// URL; empty: HTTPS_PROXY and NO_PROXY as usual",
+        secret=True,
+    )
+
+    # Models
+    model_map: tuple[tuple[str, str], ...] = _setting(
+        (), "client's model name -> Gemini model: a JSON object, or a=b,c*=d; * matches anything", kind="map"
+    )
+    default_model: str = _setting("", "model for names that no rule knows; empty: such a name is 404 model_not_found")
+
+    # Attempts
+    max_attempts: int = _setting(3, "upstream calls that one request may cost", least=1, most=100)
+    max_wait_seconds: float = _setting(
+        10.0, "how long one request may wait for an account in all; longer, and the 429 is passed on", unit="s"
+    )
+
+    # Translation
+    thoughts: bool = _setting(True, "ask models that think for summaries of their thoughts")
+    unsupported: str = _setting(
+        "warn",
+        "a request field that Gemini has no place for: named in X-AGProxy-Warnings (warn), or a 400 (refuse)",
+        choices=("warn", "refuse"),
+    )
+    late_system: str = _setting(
+        "keep",
+        "a system message after the first turn: stays there as user text (keep), or joins the instruction (hoist)",
+        choices=("keep", "hoist"),
+    )
+    schema_with_tools: str = _setting(
+        "instruct",
+        "functions and a JSON schema together, where the model refuses both: schema told in words, or a 400",
+        choices=("instruct", "refuse"),
+    )
+    keepalive_seconds: float = _setting(15.0, "silence after which a stream gets a keep-alive; 0: never", unit="s")
+
+    # Limits of the server. Each default is far above honest use and far below what hurts the machine.
+    max_connections: int = _setting(
+        4000, "client connections at once; one more gets 503. 1,000 streams and their spares fit", least=1
+    )
+    max_header_bytes: int = _setting(
+        65536, "request line and headers (431); agents send long tokens and metadata", unit="bytes", least=1024
+    )
+    max_body_bytes: int = _setting(
+        100 * 1024 * 1024, "request body, after decompression too (413); Gemini itself takes 100 MB", unit="bytes"
+    )
+    header_timeout_seconds: float = _setting(30.0, "from a request's first byte to its last header (408)", unit="s")
+    body_timeout_seconds: float = _setting(
+        60.0, "silence within a request body (408); a slow line still sends something each minute", unit="s"
+    )
+    idle_timeout_seconds: float = _setting(
+        75.0, "how long an idle client connection is kept; longer than the 60 s that most peers keep one", unit="s"
+    )
+    write_buffer_bytes: int = _setting(
+        65536, "unsent bytes of one answer above which upstream is paused until the client reads", unit="bytes"
+    )
+    drain_seconds: float = _setting(30.0, "how long open answers may go on after SIGTERM or Ctrl-C", unit="s")
+
+    # Limits of the upstream client
+    connect_timeout_seconds: float = _setting(10.0, "TCP, proxy and TLS to upstream, waiting for a place too", unit="s")
+    first_byte_timeout_seconds: float = _setting(
+        900.0, "from a call to the first byte of its answer; long thinking is silent for many minutes", unit="s"
+    )
+    upstream_idle_timeout_seconds: float = _setting(300.0, "silence within an upstream answer", unit="s")
+    total_timeout_seconds: float = _setting(3600.0, "one upstream answer in all", unit="s")
+    max_upstream_connections: int = _setting(2000, "connections to one upstream host at once", least=1)
+    upstream_keepalive_seconds: float = _setting(
+        50.0, "how long an idle upstream connection is kept; below the 60 s after which many servers drop it", unit="s"
+    )
+    max_upstream_body_bytes: int = _setting(
+        256 * 1024 * 1024, "an upstream answer that is read whole, after decompression", unit="bytes"
+    )
+    max_event_bytes: int = _setting(
+        64 * 1024 * 1024, "one event of an upstream stream; images come as one event", unit="bytes"
+    )
+    read_buffer_bytes: int = _setting(
+        262144, "bytes read ahead of what is being handled, each connection", unit="bytes", least=4096
+    )
+
+    # Logs
+    log_level: str = _setting("info", "least level that is logged", choices=("error", "warning", "info", "debug"))
+
+    @property
+    def effective_auth_mode(self) -> str:
+        """What `auto` means here."""
+        if self.auth_mode != "auto":
+            return self.auth_mode
+        return "all_except_health" if self.allow_lan_access else "off"
+
+
+def _declare() -> tuple[Setting, ...]:
+    return tuple(
+        Setting(
+            name=f.name,
+            key=f.metadata["key"] or f.name,
+            default=f.default,
+            **{name: value for name, value in f.metadata.items() if name != "key"},
+        )
+        for f in fields(Config)
+    )
+
+
+SETTINGS = _declare()
+BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """Effective settings; `sources` says of each where it came from; `warnings` are for the log."""
+
+    config: Config
+    sources: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+
+# --- values ----------------------------------------------------------------------------------------------------
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off", ""})
+
+
+def _parse_bool(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in _TRUE:
+        return True
+    if isinstance(value, str) and value.lower() in _FALSE:
+        return False
+    raise ValueError("on or off was expected")
+
+
+def _parse_int(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError("a whole number was expected")
+    try:
+        return int(value)
+    except ValueError:
+        raise ValueError("a whole number was expected") from None
+
+
+def _parse_float(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("a number was expected")
+    try:
+        number = float(value)
+    except ValueError:
+        raise ValueError("a number was expected") from None
+    if number != number or number in (float("inf"), float("-inf")):
+        raise ValueError("a finite number was expected")
+    return number
+
+
+def _parse_str(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("text was expected")
+    return value
+
+
+def _parse_pairs(value: Any, what: str) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, dict) or not all(isinstance(v, str) and v and k for k, v in value.items()):
+        raise ValueError(f"{what} was expected")
+    return tuple(value.items())
+
+
+def _parse_keys(value: Any) -> tuple[tuple[str, str], ...]:
+    """Client keys as (name, key). Unnamed ones are called key1, key2 ..."""
+    if isinstance(value, dict):
+        return _parse_pairs(value, "an object of name -> key")
+    if isinstance(value, str):
+        value = value.split(",")
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError("a key, several by commas, or an object of name -> key was expected")
+    keys = [item.strip() for item in value if item.strip()]
+    return tuple((f"key{number}", key) for number, key in enumerate(keys, 1))
+
+
+def _parse_map(value: Any) -> tuple[tuple[str, str], ...]:
+    expected = "a JSON object of name -> model, or a=b,c*=d"
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            value = jsontext.loads(value)
+        except ValueError:
+            raise ValueError(f"{expected} was expected") from None
+    if isinstance(value, str):
+        pairs: dict[str, str] = {}
+        for item in filter(None, (piece.strip() for piece in value.split(","))):
+            name, equals, model = (piece.strip() for piece in item.partition("="))
+            if not (name and equals and model):
+                raise ValueError(f"{expected} was expected")
+            pairs[name] = model
+        return tuple(pairs.items())
+    return _parse_pairs(value, expected)
+
+
+_PARSERS: dict[str, Callable[[Any], Any]] = {
+    "bool": _parse_bool,
+    "int": _parse_int,
+    "float": _parse_float,
+    "str": _parse_str,
+    "keys": _parse_keys,
+    "map": _parse_map,
+}
+
+
+def parse(setting: Setting, value: Any) -> Any:
+    """The checked value of a setting, from text or from JSON. Raises ValueError that says what was expected."""
+    result = _PARSERS[setting.kind](value)
+    if setting.choices and result not in setting.choices:
+        raise ValueError(f"one of {', '.join(setting.choices)} was expected")
+    if setting.least is not None and result < setting.least:
+        raise ValueError(f"at least {setting.least:g} was expected")
+    if setting.most is not None and result > setting.most:
+        raise ValueError(f"at most {setting.most:g} was expected")
+    return result
+
+
+# --- sources ---------------------------------------------------------------------------------------------------
+
+
+def flatten(values: Mapping[str, Any], known: frozenset[str], prefix: str = "") -> dict[str, Any]:
+    """config.json with its nesting undone: {"proxy": {"port": 1}} -> {"proxy.port": 1}. Known keys keep objects."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        path = prefix + key
+        if isinstance(value, dict) and path not in known and any(k.startswith(path + ".") for k in known):
+            flat |= flatten(value, known, path + ".")
+        else:
+            flat[path] = value
+    return flat
+
+
+def _nearest(word: str, words: list[str]) -> str:
+    close = difflib.get_close_matches(word, words, 1, 0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def load(flags: Mapping[str, str], environ: Mapping[str, str], file_values: Mapping[str, Any], file: str) -> Loaded:
+    """Effective settings from flags (by setting name, None left out), environment and config.json's object.
+
+    `file` names config.json in errors. Raises ConfigError naming the setting that cannot be used.
+    """
+    by_key = {setting.key: setting for setting in SETTINGS}
+    by_variable = {setting.variable: setting for setting in SETTINGS}
+    values: dict[str, Any] = {}
+    sources = {setting.name: "default" for setting in SETTINGS}
+    warnings: list[str] = []
+
+    def take(setting: Setting, value: Any, source: str) -> None:
+        try:
+            values[setting.name] = parse(setting, value)
+        except ValueError as error:
+            shown = "" if setting.secret else f" {str(value)[:80]!r}:"
+            raise ConfigError(f"{source}:{shown} {error}") from None
+        sources[setting.name] = source
+
+    for key, value in flatten(file_values, frozenset(by_key)).items():
+        if key not in by_key:
+            raise ConfigError(f"{file}: unknown key {key!r}{_nearest(key, list(by_key))}")
+        take(by_key[key], value, f"{file}: {key}")
+    for variable, value in environ.items():
+        if variable in by_variable:
+            if value != "" or by_variable[variable].kind in ("str", "map", "keys"):
+                take(by_variable[variable], value, variable)
+        elif variable.startswith(PREFIX) and variable not in NOT_SETTINGS:
+            warnings.append(f"unknown variable {variable}{_nearest(variable, [*by_variable, *NOT_SETTINGS])}")
+    for name, value in flags.items():
+        take(BY_NAME[name], value, BY_NAME[name].flag)
+    config = Config(**values)
+    if config.allow_lan_access and sources["host"] == "default":
+        config = Config(**(values | {"host": "0.0.0.0"}))
+        sources["host"] = sources["allow_lan_access"]
+    return Loaded(config=config, sources=sources, warnings=tuple(warnings))
+
+
+def show(setting: Setting, value: Any) -> str:
+    """A value as `agproxy config` prints it; secrets are masked."""
+    if setting.secret:
+        return "(set, not shown)" if value else "(not set)"
+    if setting.kind == "map":
+        return ", ".join(f"{name}={model}" for name, model in value) or "(none)"
+    if setting.kind == "bool":
+        return "on" if value else "off"
+    return f"{value:g}" if setting.kind == "float" else str(value)

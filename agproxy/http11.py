@@ -1,0 +1,148 @@
+"""HTTP values that pass between the server, the gateway and the upstream client, and the rules for headers.
+
+Knows RFC 9110's words for requests, answers and headers. Must not know sockets, h11, or any API's JSON. Header
+names are lower-case text; values are text of latin-1 characters, as they stand on the wire.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+Headers = tuple[tuple[str, str], ...]
+
+# RFC 9110, section 7.6.1: these speak of one connection and never pass a gateway.
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+JSON = "application/json"
+EVENT_STREAM = "text/event-stream; charset=utf-8"
+
+
+def find(headers: Iterable[tuple[str, str]], name: str) -> str | None:
+    """The first value of a header (name in lower case), or None."""
+    for key, value in headers:
+        if key == name:
+            return value
+    return None
+
+
+def header_safe(value: str, limit: int = 1024) -> str:
+    """Text that a client chose, fit for a header: ASCII, escaped, at most `limit` characters."""
+    safe = "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode() for c in value)
+    return safe if len(safe) <= limit else safe[: limit - 3] + "..."
+
+
+def is_loopback(address: str) -> bool:
+    """Whether a peer address is this machine's own."""
+    return address.startswith("127.") or address in ("::1", "unix", "") or address.startswith("::ffff:127.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpRequest:
+    """One request with its whole body. `path` is as sent, still percent-encoded; `peer` is the client's address."""
+
+    method: str
+    path: str
+    query: str
+    headers: Headers
+    body: bytes
+    peer: str
+    id: str
+
+    def header(self, name: str) -> str | None:
+        return find(self.headers, name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpResponse:
+    """A whole answer."""
+
+    status: int
+    headers: Headers = ()
+    body: bytes = b""
+
+
+class Flow(Protocol):
+    """A source of bytes that can be stopped while its reader is slow."""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+
+class Reply(Protocol):
+    """Where an answer goes. Either `send` once, or `start`, then `write`s, then `end`. All return at once.
+
+    After the client has gone, writes are dropped, and the handler's task is cancelled.
+    """
+
+    @property
+    def has_started(self) -> bool: ...
+
+    def send(self, response: HttpResponse) -> None: ...
+
+    def start(self, status: int, headers: Headers) -> None: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def end(self) -> None: ...
+
+    def abort(self) -> None:
+        """Cut the connection: the client sees a broken answer, not a whole one."""
+        ...
+
+    def follow(self, source: Flow | None) -> None:
+        """Pause this source while the client reads too slowly; None forgets it."""
+        ...
+
+
+Handler = Callable[[HttpRequest, Reply], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One upstream request. `url` is absolute; `headers` hold the credential, so repr leaves them out."""
+
+    method: str
+    url: str
+    body: bytes
+    headers: Headers
+
+
+class UpstreamReply(Protocol):
+    """An upstream answer whose head has come. Exactly one of `read` and `pump` is used; `close` always."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Headers: ...
+
+    async def read(self) -> bytes:
+        """The whole body, bounded; raises UpstreamFailed where it is cut, too large or too slow."""
+        ...
+
+    async def pump(self, feed: Callable[[bytes], None], reply: Reply | None = None) -> None:
+        """Call `feed` with the bytes of each read until the body ends; what `feed` raises is raised here.
+
+        A slow `reply` pauses the upstream connection.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the connection: kept if the answer ended, cut if not."""
+        ...
+
+
+Send = Callable[[Call], Awaitable[UpstreamReply]]

@@ -1,0 +1,739 @@
+"""The HTTPS client towards upstream: a Call goes out, an UpstreamReply comes back, on h11 and asyncio.
+
+Follows RFC 9112. Knows connections, TLS, proxies, time-outs and limits; must not know any API's JSON. All that
+sockets, TLS and h11 raise becomes UpstreamFailed here; messages name the host and never hold headers or URLs.
+
+An answer's bytes are pushed: `data_received` calls the reader's feed once a read. The coroutine in `pump` wakes when
+the answer has ended or failed. One timer a connection watches all its time-outs; it is re-armed when it fires.
+"""
+
+import asyncio
+import os
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import certifi
+import h11
+
+from ..config import Config
+from ..errors import Overloaded, Retry, UpstreamFailed
+from ..http11 import Call, Headers, Reply, find
+from .coding import CodingError, Inflater, TooLarge, coding_of
+from .proxy import Dialogue, Proxy, ProxyRules, is_loopback_host, join_host, open_tunnel
+
+_PORTS = {"http": 80, "https": 443}
+_MAX_INFORMATIONAL = 16
+# Below this a request's body is joined to its head, so that both leave in one write; above, the copy costs more.
+_JOIN_BYTES = 65536
+# RFC 8305: how long one address of a host may be silent before the next one is tried beside it.
+_NEXT_ADDRESS_SECONDS = 0.25
+
+Feed = Callable[[bytes], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a connection leads. Connections of one origin are interchangeable."""
+
+    scheme: str
+    host: str
+    port: int
+    proxy: Proxy | None
+
+    @property
+    def place(self) -> str:
+        return join_host(self.host, None if self.port == _PORTS[self.scheme] else self.port)
+
+
+class _Stale(Exception):
+    """A kept connection was closed by upstream before a byte of the answer: the request may go out once more."""
+
+
+# --- answers ---------------------------------------------------------------------------------------------------
+
+
+class _Answer:
+    """One upstream answer: `http11.UpstreamReply`, and the Flow that a slow client pauses."""
+
+    def __init__(self, connection: "_Connection", config: Config, deadline: float) -> None:
+        self.status = 0
+        self.headers: Headers = ()
+        self.deadline = deadline
+        self.has_head = False
+        self.is_slow = False
+        self._connection: _Connection | None = connection
+        self._config = config
+        self._place = connection.origin.place
+        self._inflater: Inflater | None = None
+        self._kept: list[bytes] = []
+        self._kept_bytes = 0
+        self._feed: Feed | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: Exception | None = None
+        self._is_used = False
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether upstream may not send: its silence is then our own doing."""
+        return self.is_slow or (self._feed is None and self._kept_bytes > self._config.read_buffer_bytes)
+
+    # -- the gateway's side
+
+    async def read(self) -> bytes:
+        pieces: list[bytes] = []
+        room = self._config.max_upstream_body_bytes
+
+        def keep(data: bytes) -> None:
+            nonlocal room
+            room -= len(data)
+            if room < 0:
+                limit = self._config.max_upstream_body_bytes
+                raise UpstreamFailed(f"{self._place}: the answer is over {limit} bytes", code="bad_upstream")
+            pieces.append(data)
+
+        await self.pump(keep)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def pump(self, feed: Feed, reply: Reply | None = None) -> None:
+        if self._is_used:
+            raise RuntimeError("the answer has been read already")
+        self._is_used = True
+        try:
+            self._feed = feed
+            if reply is not None:
+                reply.follow(self)
+            if self._kept:
+                data = self._kept[0] if len(self._kept) == 1 else b"".join(self._kept)
+                self._kept.clear()
+                self._kept_bytes = 0
+                feed(data)
+            if self._error is None and self._connection is not None:
+                self._connection.update_reading()
+                await self._wait()
+            if self._error is not None:
+                raise self._error
+        finally:
+            if reply is not None:
+                reply.follow(None)
+            self.close()
+
+    def close(self) -> None:
+        self._feed = _ignore
+        if self._connection is not None:
+            self._connection.abort()
+
+    def pause(self) -> None:
+        self.is_slow = True
+        if self._connection is not None:
+            self._connection.update_reading()
+
+    def resume(self) -> None:
+        self.is_slow = False
+        if self._connection is not None:
+            self._connection.update_reading()
+
+    # -- the connection's side
+
+    async def wait_for_head(self) -> None:
+        """Returns when the head is there; raises what came instead."""
+        is_good = False  # also false where the head comes and the waiting task is cancelled in the same moment
+        try:
+            await self._wait()
+            if self._error is not None:
+                raise self._error
+            is_good = True
+        finally:
+            if not is_good:
+                self.close()
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def take_head(self, response: h11.Response) -> None:
+        headers = tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in response.headers)
+        try:
+            coding = coding_of(find(headers, "content-encoding"))
+        except CodingError as error:
+            raise UpstreamFailed(f"{self._place}: {error}", code="bad_upstream") from None
+        if coding is not None:
+            self._inflater = Inflater(coding)
+            headers = tuple(pair for pair in headers if pair[0] not in ("content-encoding", "content-length"))
+        self.status = response.status_code
+        self.headers = headers
+        self.has_head = True
+        self._wake()
+
+    def take(self, data: bytes) -> None:
+        """The body's next bytes, in one piece a read. Raises what the feed raises."""
+        if self._inflater is not None:
+            try:
+                data = self._inflater.decode(data, self._config.max_upstream_body_bytes)
+            except TooLarge:
+                limit = self._config.max_upstream_body_bytes
+                raise UpstreamFailed(f"{self._place}: the answer is over {limit} bytes", code="bad_upstream") from None
+            except CodingError as error:
+                raise UpstreamFailed(f"{self._place}: {error}", code="bad_upstream") from None
+        if not data:
+            return
+        if self._feed is not None:
+            self._feed(data)
+        else:
+            self._kept.append(data)
+            self._kept_bytes += len(data)
+
+    def finish(self) -> None:
+        """The body is whole. Raises UpstreamFailed where its coding says otherwise."""
+        if self._inflater is not None:
+            try:
+                self._inflater.finish()
+            except CodingError as error:
+                raise UpstreamFailed(f"{self._place}: {error}", code="bad_upstream") from None
+
+    def end(self, error: Exception | None) -> None:
+        """The connection lets go of this answer: whole, or failed."""
+        self._error = error
+        self._connection = None
+        self._wake()
+
+
+def _ignore(data: bytes) -> None:
+    """The feed of an answer that nobody reads any more."""
+
+
+# --- connections -----------------------------------------------------------------------------------------------
+
+
+class _Connection(asyncio.Protocol):
+    """One upstream connection, used for one answer after the other. `pool` counts it as long as it is open."""
+
+    def __init__(self, origin: Origin, config: Config, on_lost: "Callable[[_Connection], None]") -> None:
+        self.origin = origin
+        self.pool: _Pool | None = None
+        self._on_lost = on_lost
+        self._config = config
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._is_lost = False
+        self._h11 = h11.Connection(h11.CLIENT, config.max_header_bytes)
+        self._answer: _Answer | None = None
+        self._served = 0
+        self._has_bytes = False
+        self._has_eof = False
+        self._informational = 0
+        self._stamp = 0.0  # of the last sign of life
+        self._unsent = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    # -- asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        answer = self._answer
+        if answer is None:
+            self.abort()  # bytes that nobody asked for: whose answer they are cannot be told
+            return
+        self._stamp = self._loop.time()
+        self._has_bytes = True
+        self._h11.receive_data(data)
+        self._parse(answer)
+
+    def eof_received(self) -> None:
+        answer = self._answer
+        self._has_eof = True
+        if answer is not None and answer.has_head:
+            self._h11.receive_data(b"")  # ends a body that has no length; cuts any other
+            self._parse(answer)
+        self._lose_answer()
+        self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._is_lost = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._lose_answer()
+        if self.pool is not None:
+            self.pool.forget(self)
+        self._on_lost(self)
+
+    def _lose_answer(self) -> None:
+        """Upstream has closed the connection under the answer, if there is one."""
+        answer = self._answer
+        if answer is None:
+            return
+        if self._served and not self._has_bytes:
+            self._let_go(_Stale())
+            return
+        when = "within its answer" if answer.has_head else "before its answer"
+        self._let_go(UpstreamFailed(f"{self.origin.place} closed the connection {when}", code="upstream_closed"))
+
+    # -- an exchange
+
+    async def ask(self, request: h11.Request, body: bytes, deadline: float) -> _Answer:
+        """Send the request and wait for the head of its answer."""
+        assert self._transport is not None
+        answer = self._answer = _Answer(self, self._config, deadline)
+        self._has_bytes = False
+        self._informational = 0
+        self._stamp = self._loop.time()
+        head = self._h11.send(request) or b""
+        if body:
+            self._h11.send_with_data_passthrough(h11.Data(data=body))
+        self._h11.send(h11.EndOfMessage())
+        if len(body) <= _JOIN_BYTES:
+            self._transport.write(head + body)
+        else:
+            self._transport.write(head)
+            self._transport.write(memoryview(body))
+        self._unsent = self._transport.get_write_buffer_size()
+        self._arm()
+        await answer.wait_for_head()
+        return answer
+
+    def _parse(self, answer: _Answer) -> None:
+        """Hand over all that h11 can read. Whatever a step raises is the end of the answer, not of the loop."""
+        pieces: list[bytes] = []
+        is_whole = False
+        error: Exception | None = None
+        parser = self._h11
+        try:
+            while True:
+                event = parser.next_event()
+                if type(event) is h11.Data:
+                    pieces.append(event.data)
+                elif event is h11.NEED_DATA or event is h11.PAUSED or type(event) is h11.ConnectionClosed:
+                    break
+                elif type(event) is h11.EndOfMessage:
+                    is_whole = True
+                    break
+                elif type(event) is h11.Response:
+                    answer.take_head(event)
+                    self._arm()
+                elif type(event) is h11.InformationalResponse:
+                    self._count_informational()
+        except h11.RemoteProtocolError as failure:
+            error = self._describe(failure, answer)
+        except UpstreamFailed as failure:
+            error = failure
+        try:
+            if pieces:
+                answer.take(bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces))
+            if is_whole:
+                answer.finish()
+        except Exception as failure:  # raised by the reader's feed, to be raised again from its pump
+            error = failure
+        if self._answer is not answer:  # the feed closed it
+            return
+        if error is not None:
+            self._let_go(error)
+            self.abort()
+        elif is_whole:
+            self._let_go(None)
+            self._end()
+        elif answer.is_paused:
+            self.update_reading()
+
+    def _count_informational(self) -> None:
+        self._informational += 1
+        if self._informational > _MAX_INFORMATIONAL:
+            raise UpstreamFailed(f"{self.origin.place}: too many 1xx answers", code="bad_upstream")
+
+    def _describe(self, failure: h11.RemoteProtocolError, answer: _Answer) -> UpstreamFailed:
+        place = self.origin.place
+        if failure.error_status_hint == 431:
+            return UpstreamFailed(f"{place}: the answer's headers are too long", code="bad_upstream")
+        if "closed connection" in str(failure):
+            return UpstreamFailed(f"{place} closed the connection within its answer", code="upstream_closed")
+        part = "body" if answer.has_head else "head"
+        # Not h11's words: they quote what came.
+        return UpstreamFailed(f"{place}: the answer's {part} is not HTTP", code="bad_upstream")
+
+    def _let_go(self, error: Exception | None) -> None:
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            answer.end(error)
+
+    def _end(self) -> None:
+        """After a whole answer: rest in the pool, or close where that is not safe."""
+        transport, parser = self._transport, self._h11
+        assert transport is not None
+        can_rest = (
+            parser.our_state is h11.DONE
+            and parser.their_state is h11.DONE
+            and not parser.trailing_data[0]
+            and not self._has_eof
+            and not transport.is_closing()
+            and transport.get_write_buffer_size() == 0
+            and self.pool is not None
+        )
+        if not can_rest:
+            self.abort()
+            return
+        assert self.pool is not None
+        parser.start_next_cycle()
+        self._served += 1
+        self._unsent = 0
+        self._stamp = self._loop.time()
+        self._arm()
+        transport.resume_reading()
+        self.pool.release(self)
+
+    def abort(self) -> None:
+        """Close at once. Bytes not sent and not read are lost."""
+        self._let_go(UpstreamFailed(f"the answer of {self.origin.place} was given up", code="upstream_closed"))
+        if self._transport is not None:
+            self._transport.abort()
+        if self.pool is not None:
+            self.pool.forget(self)
+
+    def update_reading(self) -> None:
+        """Pause or resume the socket, whichever the answer wants."""
+        answer, transport = self._answer, self._transport
+        if answer is None or transport is None or transport.is_closing():
+            return
+        if answer.is_paused:
+            transport.pause_reading()
+        elif not transport.is_reading():
+            self._stamp = self._loop.time()  # the silence so far was ours
+            transport.resume_reading()
+            self._arm()
+
+    # -- time
+
+    def _due(self) -> float:
+        """When the next time-out passes if nothing happens until then."""
+        answer, config = self._answer, self._config
+        if answer is None:
+            return self._stamp + config.upstream_keepalive_seconds
+        if not answer.has_head:
+            return min(answer.deadline, self._stamp + config.first_byte_timeout_seconds)
+        if answer.is_paused:
+            return answer.deadline
+        return min(answer.deadline, self._stamp + config.upstream_idle_timeout_seconds)
+
+    def _arm(self) -> None:
+        due = self._due()
+        if self._timer is None or self._timer.when() > due:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(due, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        answer = self._answer
+        if self._transport is None or self._is_lost:
+            return
+        now = self._loop.time()
+        unsent = self._transport.get_write_buffer_size()
+        if unsent != self._unsent:  # the request is still leaving: that is a sign of life, too
+            self._unsent = unsent
+            self._stamp = now
+        if now < self._due():
+            self._arm()
+            return
+        if answer is not None:
+            place, config = self.origin.place, self._config
+            if now >= answer.deadline:
+                message = f"{place}: the answer took over {config.total_timeout_seconds:g} s"
+            elif answer.has_head:
+                message = f"{place} was silent for {config.upstream_idle_timeout_seconds:g} s within its answer"
+            else:
+                message = f"{place} did not answer within {config.first_byte_timeout_seconds:g} s"
+            self._let_go(UpstreamFailed(message, status=504, code="upstream_timeout"))
+        self.abort()
+
+
+# --- the pool --------------------------------------------------------------------------------------------------
+
+
+class _Pool:
+    """The connections of one origin: how many are open, which rest, and who waits, first come first served."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._open = 0  # connections and places promised to those who are dialling
+        self._resting: list[_Connection] = []
+        self._waiters: deque[asyncio.Future[_Connection | None]] = deque()
+
+    @property
+    def is_empty(self) -> bool:
+        return self._open == 0 and not self._waiters
+
+    async def acquire(self, *, fresh: bool) -> _Connection | None:
+        """A resting connection, or None: a place for a new one, to be filled by `add` or given back by `free`."""
+        while True:
+            while self._resting and not fresh:
+                connection = self._resting.pop()  # the one used last: the others may then expire
+                if connection.is_open:
+                    return connection
+                connection.abort()
+            if self._open >= self._limit and self._resting:
+                self._resting.pop(0).abort()
+            if self._open < self._limit:
+                self._open += 1
+                return None
+            waiter: asyncio.Future[_Connection | None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                given = await waiter
+            except asyncio.CancelledError:
+                if waiter.done() and not waiter.cancelled():  # what came in the same moment goes to the next
+                    self._give_back(waiter.result())
+                raise
+            if given is None or given.is_open:
+                return given
+
+    def _give_back(self, given: _Connection | None) -> None:
+        if given is None:
+            self.free()
+        elif given.is_open:
+            self.release(given)
+
+    def add(self, connection: _Connection) -> None:
+        """Fill a place that `acquire` gave."""
+        connection.pool = self
+
+    def release(self, connection: _Connection) -> None:
+        """The connection's answer is over and it can take another."""
+        if not self._wake(connection):
+            self._resting.append(connection)
+
+    def free(self) -> None:
+        """A place is free."""
+        if not self._wake(None):
+            self._open -= 1
+
+    def _wake(self, given: "_Connection | None") -> bool:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(given)
+                return True
+        return False
+
+    def forget(self, connection: _Connection) -> None:
+        """The connection is closed."""
+        connection.pool = None
+        if connection in self._resting:
+            self._resting.remove(connection)
+        self.free()
+
+
+def _shutting_down() -> UpstreamFailed:
+    return UpstreamFailed("the gateway is shutting down", status=503, retry=Retry.NEVER)
+
+
+# --- the client ------------------------------------------------------------------------------------------------
+
+
+class Client:
+    """Sends calls. Connections are kept and used again; `close` cuts them all."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._rules = ProxyRules(config.upstream_proxy, os.environ)
+        self._tls: ssl.SSLContext | None = None
+        self._pools: dict[Origin, _Pool] = {}
+        self._connections: set[_Connection] = set()
+        self._is_closed = False
+        self._settled: asyncio.Future[None] | None = None
+
+    async def send(self, call: Call) -> _Answer:
+        """The answer to a call, once its head has come. Raises UpstreamFailed, or Overloaded where no place is free.
+
+        Redirects are not followed. A cancelled send closes its connection.
+        """
+        deadline = asyncio.get_running_loop().time() + self._config.total_timeout_seconds
+        origin, request = self._prepare(call)
+        connection = await self._connect(origin, fresh=False)
+        try:
+            return await connection.ask(request, call.body, deadline)
+        except _Stale:
+            pass
+        # Once: a fresh connection cannot be stale, so what it raises is the answer.
+        connection = await self._connect(origin, fresh=True)
+        return await connection.ask(request, call.body, deadline)
+
+    async def close(self) -> None:
+        """Cut every connection and wait until all are gone."""
+        self._is_closed = True
+        for connection in tuple(self._connections):
+            connection.abort()
+        if self._connections:
+            self._settled = asyncio.get_running_loop().create_future()
+            await self._settled
+
+    # -- requests
+
+    def _prepare(self, call: Call) -> tuple[Origin, h11.Request]:
+        try:
+            parts = urlsplit(call.url)
+            host, port = parts.hostname or "", parts.port
+        except ValueError:
+            host, port = "", None
+        if not host or parts.scheme not in _PORTS or "@" in parts.netloc:
+            raise UpstreamFailed("the upstream URL is not http(s)://host", code="upstream_url", retry=Retry.NEVER)
+        scheme, port = parts.scheme, port or _PORTS[parts.scheme]
+        if scheme == "http" and not self._config.allow_plain_http and not is_loopback_host(host):
+            raise UpstreamFailed(
+                f"{host} is not called over plain http: keys would travel unencrypted (setting allow_plain_http)",
+                code="upstream_url",
+                retry=Retry.NEVER,
+            )
+        origin = Origin(scheme, host, port, self._rules.choose(scheme, host, port))
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        headers = [("host", origin.place), *call.headers]
+        if scheme == "http" and origin.proxy is not None and origin.proxy.scheme != "socks5":
+            target = f"http://{origin.place}{target}"  # RFC 9112, 3.2.2
+            if origin.proxy.authorization is not None:
+                headers.append(("proxy-authorization", origin.proxy.authorization))
+        if find(call.headers, "accept-encoding") is None:
+            headers.append(("accept-encoding", "gzip"))
+        if call.body or call.method in ("POST", "PUT", "PATCH"):
+            headers.append(("content-length", str(len(call.body))))
+        try:
+            wire = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
+            return origin, h11.Request(method=call.method, target=target, headers=wire)
+        except (h11.LocalProtocolError, UnicodeEncodeError):
+            # Not their words: they quote the header, which may be a key with a line end behind it.
+            raise UpstreamFailed(
+                f"{host}: the method, the path or a header of the call holds characters that HTTP does not allow",
+                code="upstream_call",
+                retry=Retry.NEVER,
+            ) from None
+
+    # -- connections
+
+    async def _connect(self, origin: Origin, *, fresh: bool) -> _Connection:
+        """A connection that is free for one call: a resting one, or a new one."""
+        if self._is_closed:
+            raise _shutting_down()
+        pool = self._pools.get(origin)
+        if pool is None:
+            pool = self._pools[origin] = _Pool(self._config.max_upstream_connections)
+        try:
+            async with asyncio.timeout(self._config.connect_timeout_seconds):
+                connection = await pool.acquire(fresh=fresh)
+        except TimeoutError:
+            message = f"all {self._config.max_upstream_connections} connections to {origin.place} are in use"
+            raise Overloaded(message, retry_after_seconds=1) from None
+        if connection is not None:
+            return connection
+        try:
+            connection = await self._dial_in_time(origin)
+        finally:
+            if connection is None:
+                pool.free()
+                self._drop_empty_pool(origin)
+        pool.add(connection)
+        self._connections.add(connection)
+        if self._is_closed:  # meanwhile
+            connection.abort()
+            raise _shutting_down()
+        return connection
+
+    def _forget(self, connection: _Connection) -> None:
+        self._connections.discard(connection)
+        self._drop_empty_pool(connection.origin)
+        if self._settled is not None and not self._settled.done() and not self._connections:
+            self._settled.set_result(None)
+
+    def _drop_empty_pool(self, origin: Origin) -> None:
+        pool = self._pools.get(origin)
+        if pool is not None and pool.is_empty:
+            del self._pools[origin]
+
+    async def _dial_in_time(self, origin: Origin) -> _Connection:
+        seconds = self._config.connect_timeout_seconds
+        place = origin.place if origin.proxy is None else f"{origin.place} through {origin.proxy.place}"
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._dial(origin)
+        except TimeoutError:
+            message = f"{place}: no connection within {seconds:g} s"
+            raise UpstreamFailed(message, status=504, code="upstream_timeout") from None
+        except ssl.SSLCertVerificationError as error:
+            message = f"{place}: its TLS certificate is not trusted: {error.verify_message}"
+            raise UpstreamFailed(message, code="upstream_tls") from None
+        except ssl.SSLError as error:
+            words = (error.reason or "the handshake failed").replace("_", " ").lower()
+            raise UpstreamFailed(f"{place}: TLS: {words}", code="upstream_tls") from None
+        except socket.gaierror:
+            message = f"{place}: the host name cannot be resolved"
+            raise UpstreamFailed(message, code="upstream_connect") from None
+        except OSError as error:
+            words = os.strerror(error.errno) if error.errno else str(error) or "the connection was closed"
+            raise UpstreamFailed(f"{place}: cannot connect: {words}", code="upstream_connect") from None
+
+    async def _dial(self, origin: Origin) -> _Connection:
+        """TCP, the proxy's handshake and TLS, whichever the origin needs."""
+        loop = asyncio.get_running_loop()
+        connection = _Connection(origin, self._config, self._forget)
+        proxy = origin.proxy
+        if proxy is None:
+            tls = self._context() if origin.scheme == "https" else None
+            await loop.create_connection(
+                lambda: connection, origin.host, origin.port, ssl=tls, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS
+            )
+            return connection
+        tls = self._context() if proxy.scheme == "https" else None
+        if origin.scheme == "http" and proxy.scheme != "socks5":
+            await loop.create_connection(lambda: connection, proxy.host, proxy.port, ssl=tls)
+            return connection
+        transport: asyncio.Transport | None
+        transport, dialogue = await loop.create_connection(Dialogue, proxy.host, proxy.port, ssl=tls)
+        is_open = False
+        try:
+            await open_tunnel(dialogue, proxy, origin.host, origin.port)
+            if origin.scheme == "https":
+                transport = await loop.start_tls(transport, connection, self._context(), server_hostname=origin.host)
+                if transport is None:
+                    raise ConnectionResetError
+            else:
+                transport.set_protocol(connection)
+            connection.connection_made(transport)
+            is_open = True
+            return connection
+        finally:
+            if not is_open:
+                dialogue.transport.abort()
+
+    def _context(self) -> ssl.SSLContext:
+        """TLS as browsers do it; made at the first need, since reading the certificates takes longer than start-up."""
+        if self._tls is None:
+            file = self._config.ca_file or os.environ.get("SSL_CERT_FILE", "")
+            try:
+                if file:
+                    context = ssl.create_default_context(cafile=file)
+                else:
+                    # As text, not by path: inside a zipapp there is no path.
+                    context = ssl.create_default_context(cadata=certifi.contents())
+            except (OSError, ssl.SSLError) as error:
+                words = error.strerror or error.reason if isinstance(error, ssl.SSLError) else error.strerror
+                raise UpstreamFailed(
+                    f"the CA certificates in {file or 'certifi'} cannot be used: {words}",
+                    code="upstream_tls",
+                    retry=Retry.NEVER,
+                ) from None
+            context.set_alpn_protocols(["http/1.1"])
+            self._tls = context
+        return self._tls

@@ -1,0 +1,818 @@
+"""The HTTP/1.1 server: bytes of clients <-> HttpRequest and Reply, on h11 and asyncio.
+
+Follows RFC 9110 and RFC 9112. Knows sockets, time-outs and limits; must not know any API's JSON: `refuse` renders
+what is refused here. h11 parses and keeps the legal order; it is lenient where a proxy in front of it could read the
+same bytes otherwise (request smuggling), so `parse_head` checks every head before h11 sees it.
+
+Data is pushed: a chunk that comes from upstream goes through the handler's feed into `Reply.write` and to the
+client's socket within one callback, without a task, a timer or a queue. A reader that is too slow pauses the
+upstream connection which the reply follows.
+"""
+
+import asyncio
+import enum
+import errno
+import functools
+import http
+import logging
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Sequence
+from email.utils import formatdate
+
+import h11
+
+from ..config import Config
+from ..errors import ConfigError, GatewayError, HttpRefused, InternalError, Overloaded
+from ..http11 import Flow, Handler, Headers, HttpRequest, HttpResponse, find
+from .coding import CodingError, Inflater, TooLarge, coding_of
+
+log = logging.getLogger("agproxy.server")
+
+Refuse = Callable[[GatewayError, str], HttpResponse]
+
+# After a refusal the rest of the request is read and thrown away for this long: closing a socket with unread bytes
+# resets it, and the reset can overtake the answer (RFC 9112, section 9.6).
+LINGER_SECONDS = 2.0
+# Out of file descriptors: asking again at once would spin.
+ACCEPT_PAUSE_SECONDS = 1.0
+# Beyond max_connections a client is answered 503; beyond this many more it is not let in at all.
+SPARE_CONNECTIONS = 64
+_ACCEPTS_PER_WAKE = 64
+_BACKLOG = 1024
+
+INTERNAL_ERROR = "The gateway failed to answer; its log has the details under this request id."
+
+
+# --- heads -----------------------------------------------------------------------------------------------------
+
+_CRLF = b"\r\n"
+_END_OF_HEAD = b"\r\n\r\n"
+_TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_TLS_HANDSHAKE = 0x16
+_STRAY_BYTE = re.compile(rb"(?<!\r)\n|\r(?!\n)|\0")
+_STRAY_LF = re.compile(rb"(?<!\r)\n|\0")
+_FOLD = re.compile(rb"\r\n[ \t]")
+_FRAMING = re.compile(rb"\r\n(content-length|transfer-encoding)[ \t]*:([^\r]*)", re.IGNORECASE)
+_BLOCK_BYTES = 65536
+_AUTHORITY = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%-]+(:[0-9]*)?|\[[0-9A-Fa-f:.]+\](:[0-9]*)?")
+_BODILESS = frozenset({204, 304})
+_ALLOW = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+
+
+def parse_head(raw: bytes, connection: h11.Connection) -> h11.Request:
+    """The request of one whole head. Raises HttpRefused for all that RFC 9112 forbids and h11 alone lets pass."""
+    if _STRAY_BYTE.search(raw):
+        raise HttpRefused("The request's head holds a bare CR, a bare LF or a NUL.")
+    if _FOLD.search(raw):
+        raise HttpRefused("A header is folded over several lines.")
+    framing: dict[bytes, bytes] = {}
+    for name, value in _FRAMING.findall(raw):
+        if framing:
+            # RFC 9112, 6.3: the ways of an attacker to have two servers see two different bodies.
+            raise HttpRefused("The request has more than one Content-Length or Transfer-Encoding.")
+        framing[name.lower()] = value.strip(b" \t")
+    if not framing.get(b"content-length", b"0").isdigit():
+        raise HttpRefused("Content-Length is no number.")
+    if framing.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
+        raise HttpRefused("Transfer-Encoding may only be chunked.")
+    connection.receive_data(raw)
+    try:
+        request = connection.next_event()
+    except h11.RemoteProtocolError as error:
+        raise HttpRefused(_describe(error)) from None
+    assert isinstance(request, h11.Request)
+    if not b"1.0" <= request.http_version < b"2":
+        raise HttpRefused("Only HTTP/1.1 and HTTP/1.0 are spoken here.", status=505)
+    if request.http_version == b"1.0" and b"transfer-encoding" in framing:
+        raise HttpRefused("HTTP/1.0 has no Transfer-Encoding.")
+    return request
+
+
+def _describe(error: h11.RemoteProtocolError) -> str:
+    """h11's complaint without the bytes that it quotes: they may hold a key."""
+    words = str(error)
+    if "Host: header" in words:
+        return "HTTP/1.1 wants exactly one Host header."
+    return f"The request is not HTTP: {words.partition(': ')[0]}."
+
+
+def _sentence(error: Exception) -> str:
+    words = str(error)
+    return f"{words[0].upper()}{words[1:]}."
+
+
+def split_target(request: h11.Request) -> tuple[str, str, str | None]:
+    """Path, query and, of an absolute target (RFC 9112, 3.2.2), the authority. Raises HttpRefused."""
+    target = request.target.decode("ascii")
+    if target == "*" and request.method == b"OPTIONS":
+        return "*", "", None
+    authority = None
+    if not target.startswith("/"):
+        scheme, mark, rest = target.partition("://")
+        if not mark or scheme.lower() not in ("http", "https"):
+            raise HttpRefused("The request target is neither a path nor an http URL.")
+        end = min((i for i in (rest.find("/"), rest.find("?")) if i >= 0), default=len(rest))
+        authority, target = rest[:end], rest[end:]
+        if not target.startswith("/"):
+            target = "/" + target
+    path, _, query = target.partition("?")
+    return path, query, authority
+
+
+def decode_headers(request: h11.Request, authority: str | None) -> Headers:
+    """Headers as text. The authority of an absolute target replaces Host, as RFC 9112, 3.2.2 has it."""
+    headers = [(name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers]
+    if authority is not None:
+        headers = [(name, value) for name, value in headers if name != "host"]
+        headers.insert(0, ("host", authority))
+    host = find(headers, "host")
+    if host and not _AUTHORITY.fullmatch(host):
+        raise HttpRefused("Host is no host name.")
+    return tuple(headers)
+
+
+def _path_of(raw: bytes) -> str:
+    """The path of a head that may be broken: only for choosing in which protocol's words to refuse it."""
+    words = raw[: raw.find(_CRLF)].split(b" ", 2)
+    return words[1].partition(b"?")[0].decode("latin-1") if len(words) > 1 and words[1].startswith(b"/") else ""
+
+
+class _Clock:
+    """The Date header, made once a second."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._date = ""
+
+    def date(self) -> str:
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._date = formatdate(second, usegmt=True)
+        return self._date
+
+
+_clock = _Clock()
+
+
+# --- answers ---------------------------------------------------------------------------------------------------
+
+
+class _Reply:
+    """One answer: `http11.Reply`. It lets go of its connection when it has ended or the client has gone."""
+
+    def __init__(self, connection: "_Connection", parser: h11.Connection, method: bytes, id: str) -> None:
+        self._connection: _Connection | None = connection
+        self._h11 = parser
+        self._method = method
+        self._id = id
+        self._head = b""
+        self._is_chunked = False
+        self._is_bodiless = method == b"HEAD"
+        self.source: Flow | None = None
+        self.has_started = False
+        self.must_close = False
+
+    @property
+    def is_over(self) -> bool:
+        return self._connection is None
+
+    def send(self, response: HttpResponse) -> None:
+        headers = response.headers
+        # HEAD tells the length that GET would have; a handler may know it without making the body.
+        if response.status not in _BODILESS and find(headers, "content-length") is None:
+            headers = (*headers, ("content-length", str(len(response.body))))
+        self.start(response.status, headers)
+        if self._connection is None:
+            return
+        parts = [self._head]
+        if response.body and not self._is_bodiless:
+            parts += self._h11.send_with_data_passthrough(h11.Data(data=response.body)) or ()
+        self._head = b""
+        self._finish(b"".join(parts))
+
+    def start(self, status: int, headers: Headers) -> None:
+        if self.has_started:
+            raise RuntimeError("the answer has started already")
+        connection = self._connection
+        if connection is None:
+            self.has_started = True
+            return
+        if find(headers, "x-request-id") is None:
+            headers = (*headers, ("x-request-id", self._id))
+        if self.must_close or connection.server.is_closing:
+            headers = (*headers, ("connection", "close"))
+        wire = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
+        wire.append((b"date", _clock.date().encode()))
+        # Built first: a header that may not be sent raises here, while a 500 can still be sent instead.
+        response = h11.Response(status_code=status, headers=wire, reason=_reason(status))
+        self._head = self._h11.send(response) or b""
+        self._is_bodiless = self._is_bodiless or status in _BODILESS
+        self._is_chunked = not self._is_bodiless and b"\r\nTransfer-Encoding: chunked\r\n" in self._head
+        self.has_started = True
+
+    def write(self, data: bytes) -> None:
+        connection = self._connection
+        if connection is None or not data or self._is_bodiless:
+            return
+        if self._is_chunked:
+            # What h11 would write, without its state machine (8 us a chunk): between chunks nothing changes in it.
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        else:
+            data = self._h11.send(h11.Data(data=data)) or b""
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        connection.transport.write(data)
+
+    def end(self) -> None:
+        if self._connection is not None:
+            head, self._head = self._head, b""
+            self._finish(head)
+
+    def _finish(self, data: bytes) -> None:
+        connection = self._connection
+        assert connection is not None
+        last = self._h11.send(h11.EndOfMessage())
+        data = data + last if last else data
+        if data:
+            connection.transport.write(data)
+        self.detach()
+        connection.on_answered(self.must_close or self._h11.our_state is not h11.DONE)
+
+    def abort(self) -> None:
+        self.has_started = True
+        if self._connection is not None:
+            self._connection.transport.abort()
+            self.detach()
+
+    def follow(self, source: Flow | None) -> None:
+        connection = self._connection
+        self.source = source if connection is not None else None
+        if source is not None and connection is not None and connection.is_write_paused:
+            source.pause()
+
+    def detach(self) -> None:
+        self._connection = None
+        self.source = None
+
+
+def _reason(status: int) -> bytes:
+    try:
+        return http.HTTPStatus(status).phrase.encode()
+    except ValueError:  # a status of upstream that the standard does not name
+        return b""
+
+
+# --- connections -----------------------------------------------------------------------------------------------
+
+
+class _Phase(enum.Enum):
+    IDLE = "waiting for a request"
+    HEAD = "within a request's head"
+    BODY = "within a request's body"
+    ANSWER = "answer under way"
+    LEAVING = "answered for the last time"
+
+
+class _Connection(asyncio.Protocol):
+    """One client connection: requests in, one after the other; one timer, re-armed only when it fires."""
+
+    transport: asyncio.Transport
+    # One parser a request: bytes behind a request must pass `parse_head` first, so h11 never gets to keep them.
+    _h11: h11.Connection
+
+    def __init__(self, server: "Server", peer: str, is_surplus: bool) -> None:
+        self.server = server
+        self.is_write_paused = False
+        self._config = server.config
+        self._loop = asyncio.get_running_loop()
+        self._peer = peer
+        self._is_surplus = is_surplus
+        self._phase = _Phase.IDLE
+        self._input = bytearray()  # not handled yet; empty while a body is read
+        self._searched = 0  # bytes of it in which no end of a head was found
+        self._id = ""
+        self._method = b""
+        self._target = ("", "")
+        self._headers: Headers = ()
+        self._left: int | None = None  # of the body's Content-Length; None for a chunked body
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+        self._tail = b""
+        self._inflater: Inflater | None = None
+        self._reply: _Reply | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._must_linger = False
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._unsent = 0
+
+    # -- asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.set_write_buffer_limits(high=self._config.write_buffer_bytes)
+        self.server.add(self)
+        self._set_deadline(self._config.header_timeout_seconds)
+
+    def data_received(self, data: bytes) -> None:
+        if self._phase is _Phase.BODY:
+            self._take_body(data)
+        elif self._phase is not _Phase.LEAVING:
+            self._input += data
+            self._go_on()
+
+    def eof_received(self) -> None:
+        # Most clients that half-close have gone, and no SDK half-closes; nginx takes it so, too.
+        if self._phase is _Phase.ANSWER:
+            self._drop_answer()
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._drop_answer()
+        self._deadline = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.server.remove(self)
+
+    def pause_writing(self) -> None:
+        self.is_write_paused = True
+        self._unsent = self.transport.get_write_buffer_size()
+        if self._phase is _Phase.ANSWER:
+            self._set_deadline(self._config.idle_timeout_seconds)
+        if self._reply is not None and self._reply.source is not None:
+            self._reply.source.pause()
+
+    def resume_writing(self) -> None:
+        self.is_write_paused = False
+        if self._phase is _Phase.ANSWER:
+            self._deadline = None
+            if self._reply is not None and self._reply.source is not None:
+                self._reply.source.resume()
+        else:
+            self._go_on()
+
+    # -- requests
+
+    def _go_on(self) -> None:
+        """Read the next request, unless an answer is under way or a slow reader has not taken the last one."""
+        if self._phase is _Phase.ANSWER or self.is_write_paused:
+            if len(self._input) > self._config.read_buffer_bytes:
+                self.transport.pause_reading()
+        elif self._phase in (_Phase.IDLE, _Phase.HEAD):
+            self.transport.resume_reading()
+            self._take_head()
+
+    def _take_head(self) -> None:
+        head = self._input
+        while head.startswith(_CRLF):  # RFC 9112, 2.2: empty lines before a request are to be ignored
+            del head[:2]
+        if not head or head == b"\r":
+            return
+        if self._phase is _Phase.IDLE:
+            self._phase = _Phase.HEAD
+            self._id = self.server.new_id()
+            self._h11 = h11.Connection(h11.SERVER, self._config.max_header_bytes)
+            self._method = b""
+            self._target = ("", "")
+            self._searched = 0
+            self._set_deadline(self._config.header_timeout_seconds)
+        end = head.find(_END_OF_HEAD, max(0, self._searched - 3))
+        limit = self._config.max_header_bytes
+        if head[0] not in _TOKEN:
+            hint = " It looks like TLS; this port speaks plain HTTP." if head[0] == _TLS_HANDSHAKE else ""
+            self._refuse(HttpRefused("The request does not begin with a method." + hint))
+        elif end > limit - 4 or (end < 0 and len(head) > limit):
+            self._refuse(HttpRefused(f"The request's headers are over {limit} bytes.", status=431))
+        elif end < 0 and _STRAY_LF.search(head, max(0, self._searched - 1)):
+            # Without this a client that ends its lines with LF would wait for the time-out.
+            self._refuse(HttpRefused("The request's head holds a bare LF or a NUL."))
+        elif end < 0:
+            self._searched = len(head)
+        else:
+            raw = bytes(head[: end + 4])
+            del head[: end + 4]
+            self._begin(raw)
+
+    def _begin(self, raw: bytes) -> None:
+        """A whole head has come; what is behind it waits in the input."""
+        self._target = (_path_of(raw), "")
+        try:
+            request = parse_head(raw, self._h11)
+            self._method = request.method
+            path, query, authority = split_target(request)
+            self._target = (path, query)
+            self._headers = decode_headers(request, authority)
+            self._check_head(request)
+        except GatewayError as error:
+            self._refuse(error)
+            return
+        self._body = []
+        self._body_bytes = 0
+        self._tail = b""
+        self._phase = _Phase.BODY
+        self._set_deadline(self._config.body_timeout_seconds)
+        if self._h11.they_are_waiting_for_100_continue and not self._input:
+            go_on = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+            self.transport.write(self._h11.send(go_on) or b"")
+        self._take_body(b"")  # ends a request that has no body
+        while self._input and self._phase is _Phase.BODY:
+            size = _BLOCK_BYTES if self._left is None else min(_BLOCK_BYTES, self._left)
+            block = bytes(self._input[:size])
+            del self._input[:size]
+            self._take_body(block)
+
+    def _check_head(self, request: h11.Request) -> None:
+        """Refuse what can be refused before the body is read."""
+        if self._is_surplus:
+            raise Overloaded("The gateway has as many connections as it may have.", retry_after_seconds=1)
+        if request.method in (b"CONNECT", b"TRACE"):
+            raise HttpRefused(f"{request.method.decode()} is not served.", status=405, headers=(("allow", _ALLOW),))
+        length = find(self._headers, "content-length")
+        limit = self._config.max_body_bytes
+        if length is not None and int(length) > limit:
+            raise HttpRefused(f"The request's body is over {limit} bytes.", status=413)
+        if request.http_version == b"1.0" and length is None and request.method in (b"POST", b"PUT", b"PATCH"):
+            # Its body would end where the client closes, which cannot be told from a client that went away.
+            raise HttpRefused("HTTP/1.0 needs Content-Length.", status=411)
+        try:
+            coding = coding_of(find(self._headers, "content-encoding"))
+        except CodingError as error:
+            headers = (("accept-encoding", "gzip, deflate"),)
+            raise HttpRefused(_sentence(error), status=415, headers=headers) from None
+        self._inflater = None if coding is None else Inflater(coding)
+        self._left = None if find(self._headers, "transfer-encoding") is not None else int(length or 0)
+
+    def _take_body(self, data: bytes) -> None:
+        if data:
+            if self._left is not None:
+                if len(data) > self._left:
+                    self._input += data[self._left :]
+                    data = data[: self._left]
+                self._left -= len(data)
+            self._h11.receive_data(data)
+            self._set_deadline(self._config.body_timeout_seconds)
+        try:
+            while True:
+                event = self._h11.next_event()
+                if isinstance(event, h11.Data):
+                    self._add_body(event.data)
+                elif isinstance(event, h11.EndOfMessage):
+                    self._check_end(data)
+                    self._run()
+                    return
+                else:
+                    self._tail = data[-4:] if len(data) >= 4 else (self._tail + data)[-4:]
+                    return
+        except h11.RemoteProtocolError as error:
+            self._refuse(HttpRefused(_describe(error)))
+        except HttpRefused as error:
+            self._refuse(error)
+
+    def _add_body(self, data: bytes) -> None:
+        room = self._config.max_body_bytes - self._body_bytes
+        try:
+            if self._inflater is not None:
+                data = self._inflater.decode(data, room)
+            elif len(data) > room:
+                raise TooLarge
+        except TooLarge:
+            raise HttpRefused(f"The request's body is over {self._config.max_body_bytes} bytes.", status=413) from None
+        except CodingError as error:
+            raise HttpRefused(_sentence(error)) from None
+        self._body.append(data)
+        self._body_bytes += len(data)
+
+    def _check_end(self, data: bytes) -> None:
+        """The request is whole; `data` is the read that ended it and may hold the next one's first bytes."""
+        behind = self._h11.trailing_data[0]
+        if self._left is None:
+            self._input[:0] = behind
+            if (self._tail + data[: len(data) - len(behind)])[-4:] != _END_OF_HEAD:
+                raise HttpRefused("The chunked body does not end with CRLF CRLF.")
+        if self._inflater is not None:
+            try:
+                self._inflater.finish()
+            except CodingError as error:
+                raise HttpRefused(_sentence(error)) from None
+            # The body is no longer what these two said.
+            gone = ("content-encoding", "content-length")
+            self._headers = tuple(pair for pair in self._headers if pair[0] not in gone)
+            self._inflater = None
+
+    def _run(self) -> None:
+        """Hand the request to the handler."""
+        body = bytes(self._body[0]) if len(self._body) == 1 else b"".join(self._body)
+        self._body = []
+        path, query = self._target
+        request = HttpRequest(
+            method=self._method.decode("ascii"),
+            path=path,
+            query=query,
+            headers=self._headers,
+            body=body,
+            peer=self._peer,
+            id=self._id,
+        )
+        self._phase = _Phase.ANSWER
+        self._deadline = None
+        self._reply = _Reply(self, self._h11, self._method, self._id)
+        self._task = self.server.run(request, self._reply)
+
+    # -- answers
+
+    def on_answered(self, must_close: bool) -> None:
+        """The reply's last byte is written."""
+        self._reply = None
+        self._task = None  # what it does after its answer is not the client's business any more
+        if must_close or self.server.is_closing:
+            self._leave()
+            return
+        self._phase = _Phase.IDLE
+        self._unsent = self.transport.get_write_buffer_size()
+        self._set_deadline(self._config.idle_timeout_seconds)
+        if self._input:
+            self._loop.call_soon(self._go_on)  # not here: the handler's frame is below us
+
+    def _refuse(self, error: GatewayError) -> None:
+        """Answer what breaks HTTP or a limit, and leave: what follows on this connection cannot be trusted."""
+        response = self.server.refuse(error, self._target[0])
+        headers = response.headers
+        for name, value in error.headers:
+            if find(headers, name) is None:
+                headers = (*headers, (name, value))
+        if error.retry_after_seconds is not None and find(headers, "retry-after") is None:
+            headers = (*headers, ("retry-after", str(round(error.retry_after_seconds))))
+        self._phase = _Phase.ANSWER
+        self._body = []
+        self._inflater = None
+        self._must_linger = True
+        self._reply = _Reply(self, self._h11, self._method, self._id)
+        self._reply.must_close = True
+        self._reply.send(HttpResponse(status=response.status, headers=headers, body=response.body))
+
+    def _drop_answer(self) -> None:
+        """The client has gone: nobody waits for the answer under way."""
+        if self._reply is not None:
+            self._reply.detach()
+            self._reply = None
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def _leave(self) -> None:
+        linger = (self._must_linger or bool(self._input)) and self.transport.can_write_eof()
+        self._phase = _Phase.LEAVING
+        self._input.clear()
+        self._unsent = self.transport.get_write_buffer_size()
+        self._set_deadline(LINGER_SECONDS if linger else self._config.idle_timeout_seconds)
+        if linger:
+            self.transport.resume_reading()
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+    def drain(self) -> None:
+        """The server is closing: leave now, or after the request that is under way."""
+        if self._phase is _Phase.IDLE and not self._input:
+            self._leave()
+
+    def abort(self) -> None:
+        self.transport.abort()
+
+    # -- time
+
+    def _set_deadline(self, seconds: float) -> None:
+        self._deadline = deadline = self._loop.time() + seconds
+        if self._timer is None or self._timer.when() > deadline:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(deadline, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._deadline is None:
+            return
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._on_timer)
+            return
+        if self._phase in (_Phase.HEAD, _Phase.BODY):
+            self._refuse(HttpRefused(f"The request stopped {self._phase.value}.", status=408))
+            return
+        unsent = self.transport.get_write_buffer_size()
+        if unsent and unsent != self._unsent:  # the client reads on, if slowly
+            self._unsent = unsent
+            self._set_deadline(self._config.idle_timeout_seconds)
+        elif unsent or self._phase is not _Phase.IDLE:
+            self.transport.abort()
+        else:
+            self._leave()
+
+
+# --- the server ------------------------------------------------------------------------------------------------
+
+
+class Server:
+    """Listens, and runs `handler` once a request, each in a task of its own.
+
+    `refuse` renders an error in the protocol that a path belongs to; `new_id` makes request ids.
+    """
+
+    def __init__(self, config: Config, handler: Handler, refuse: Refuse, new_id: Callable[[], str]) -> None:
+        self.config = config
+        self.refuse = refuse
+        self.new_id = new_id
+        self.is_closing = False
+        self._handler = handler
+        self._listeners: list[socket.socket] = []
+        self._connections: set[_Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._accepting: set[asyncio.Task[None]] = set()
+        self._retries: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._settled: asyncio.Future[None] | None = None
+
+    async def start(self, hosts: Sequence[str], port: int) -> tuple[tuple[str, int], ...]:
+        """Listen on every host and return the bound addresses. Port 0 takes a free one, the same for all hosts.
+
+        Raises ConfigError naming the address that cannot be had.
+        """
+        loop = asyncio.get_running_loop()
+        self._listeners = await _bind(hosts, port)
+        for listener in self._listeners:
+            loop.add_reader(listener, self._accept, listener)
+        return tuple(listener.getsockname()[:2] for listener in self._listeners)
+
+    async def close(self, drain_seconds: float) -> None:
+        """Stop listening, let answers under way end within this time, cut the rest, and wait for all of it."""
+        loop = asyncio.get_running_loop()
+        self.is_closing = True
+        for listener in self._listeners:
+            loop.remove_reader(listener)
+            listener.close()
+        self._listeners.clear()
+        for timer in self._retries.values():
+            timer.cancel()
+        self._retries.clear()
+        if self._accepting:
+            await asyncio.gather(*self._accepting, return_exceptions=True)
+        for connection in tuple(self._connections):
+            connection.drain()
+        await self._settle(drain_seconds)
+        for connection in tuple(self._connections):
+            connection.abort()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await self._settle(None)
+
+    async def _settle(self, seconds: float | None) -> None:
+        """Wait until no connection and no task is left, at most this long."""
+        if not self._connections and not self._tasks:
+            return
+        self._settled = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._settled
+        except TimeoutError:
+            pass
+        finally:
+            self._settled = None
+
+    def _check_settled(self) -> None:
+        if self._settled is not None and not self._settled.done() and not self._connections and not self._tasks:
+            self._settled.set_result(None)
+
+    # -- connections
+
+    def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(_ACCEPTS_PER_WAKE):
+            try:
+                sock, address = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                # EMFILE and its kin: the connection stays in the queue and would wake us again at once.
+                log.warning("cannot accept connections: %s", error.strerror)
+                loop.remove_reader(listener)
+                self._retries[listener] = loop.call_later(ACCEPT_PAUSE_SECONDS, self._resume_accepting, listener)
+                return
+            count = len(self._connections) + len(self._accepting)
+            if count >= self.config.max_connections + SPARE_CONNECTIONS:
+                sock.close()
+                continue
+            sock.setblocking(False)
+            peer = address[0] if isinstance(address, tuple) else "unix"
+            task = loop.create_task(self._adopt(sock, peer, count >= self.config.max_connections))
+            self._accepting.add(task)
+            task.add_done_callback(self._accepting.discard)
+
+    def _resume_accepting(self, listener: socket.socket) -> None:
+        del self._retries[listener]
+        asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+
+    async def _adopt(self, sock: socket.socket, peer: str, is_surplus: bool) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(lambda: _Connection(self, peer, is_surplus), sock)
+
+    def add(self, connection: _Connection) -> None:
+        self._connections.add(connection)
+
+    def remove(self, connection: _Connection) -> None:
+        self._connections.discard(connection)
+        self._check_settled()
+
+    # -- requests
+
+    def run(self, request: HttpRequest, reply: _Reply) -> asyncio.Task[None]:
+        """Start the handler in a task, and hold the task until it is done."""
+        task = asyncio.get_running_loop().create_task(self._answer(request, reply))
+        self._tasks.add(task)
+        task.add_done_callback(functools.partial(self._on_task_done, reply))
+        return task
+
+    async def _answer(self, request: HttpRequest, reply: _Reply) -> None:
+        try:
+            await self._handler(request, reply)
+        except Exception:  # the boundary: whatever a handler's bug raises must end here as a 500 and a traceback
+            log.exception("request %s: the handler failed", request.id)
+        else:
+            if reply.is_over:
+                return
+            log.error("request %s: the handler returned without ending its answer", request.id)
+        if reply.has_started:
+            reply.abort()
+        else:
+            reply.send(self.refuse(InternalError(INTERNAL_ERROR), request.path))
+
+    def _on_task_done(self, reply: _Reply, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a handler's failure could not be answered", exc_info=error)
+        reply.abort()  # nothing, unless the task was cancelled or failed as above
+        self._check_settled()
+
+
+# --- listening -------------------------------------------------------------------------------------------------
+
+_BIND_ATTEMPTS = 20
+
+
+async def _bind(hosts: Sequence[str], port: int) -> list[socket.socket]:
+    """Listening sockets for all hosts on one port."""
+    attempt = 1
+    while True:
+        listeners: list[socket.socket] = []
+        try:
+            for host in dict.fromkeys(hosts):
+                for family, address in await _addresses(host):
+                    wanted = listeners[0].getsockname()[1] if listeners else port
+                    if (listener := _listen(family, address, wanted, host)) is not None:
+                        listeners.append(listener)
+            return listeners
+        except OSError as error:
+            for listener in listeners:
+                listener.close()
+            # A port that was free for the first address may be taken for the second: draw another.
+            if port != 0 or not listeners or attempt == _BIND_ATTEMPTS:
+                place = f"{', '.join(hosts)} port {port}"
+                raise ConfigError(f"cannot listen on {place}: {error.strerror}; choose another host or port") from None
+            attempt += 1
+
+
+async def _addresses(host: str) -> list[tuple[int, str]]:
+    """Address family and address of each that a host name stands for."""
+    if host == "localhost":
+        # Not by the resolver: clients try either, and what listens on only one is reached by half of them.
+        return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+    found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
+
+
+def _listen(family: int, address: str, port: int, host: str) -> socket.socket | None:
+    """A listening socket; None where the second half of `localhost` does not exist on this machine."""
+    sock = None
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        if os.name == "posix":  # elsewhere it would let two servers share a port
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((address, port))
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        if sock is not None:
+            sock.close()
+        if host == "localhost" and family == socket.AF_INET6 and error.errno in _NO_IPV6:
+            return None
+        raise
+    return sock
+
+
+_NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})

@@ -1,0 +1,53 @@
+"""JSON text <-> values, strict both ways: RFC 8259, nothing more.
+
+Python's json reads NaN and Infinity and rounds 1e999 to infinity, none of which any peer can read back; it stops
+at deep nesting with RecursionError. Here all of that is one ValueError. Knows no protocol.
+"""
+
+import json
+import math
+from typing import Any
+
+JsonObject = dict[str, Any]
+
+
+def _refuse_constant(word: str) -> float:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number is out of range")
+    return number
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False)
+_ASCII = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=False, check_circular=False)
+
+
+def loads(text: str | bytes) -> Any:
+    """The value of a JSON text. Raises ValueError for anything that is not JSON in UTF-8."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8-sig" if text.startswith(b"\xef\xbb\xbf") else "utf-8")
+    try:
+        return _DECODER.decode(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def text(value: Any) -> str:
+    """Compact JSON text, characters as they are. Raises ValueError for what JSON cannot hold."""
+    try:
+        return _ENCODER.encode(value)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def dumps(value: Any) -> bytes:
+    """Compact JSON in UTF-8. A lone surrogate, which UTF-8 cannot hold, leaves everything \\u-escaped."""
+    try:
+        return text(value).encode()
+    except UnicodeEncodeError:
+        return _ASCII.encode(value).encode()

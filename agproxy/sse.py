@@ -1,0 +1,137 @@
+"""Event-stream bytes <-> events, after the WHATWG HTML standard, section 9.2 ("Server-sent events").
+
+`Decoder` takes bytes in any split (inside a UTF-8 character, between CR and LF) and gives whole events. It differs
+from the standard in two places, on purpose: a last event without its blank line is not thrown away (`finish`
+returns it), and a line that is no field of the format is not skipped but collected, since Gemini can follow good
+events with a bare JSON error (recorded as `streaming-failure-error-mid-stream`), which a skipping reader takes for
+a clean end.
+"""
+
+from dataclasses import dataclass
+
+DONE = b"data: [DONE]\n\n"
+KEEP_ALIVE = b": keep-alive\n\n"  # not ": ping": Continue's reader takes that text for the end of a batch
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event: its type ("message" unless the stream says otherwise) and its data lines joined by LF."""
+
+    name: str
+    data: str
+
+
+class DecodeError(ValueError):
+    """The bytes are no event stream: not UTF-8, or an event over the limit."""
+
+
+_FIELDS = frozenset({b"data", b"event", b"id", b"retry"})
+
+
+class Decoder:
+    """Bytes in, events out. `stray` holds the text of lines that belong to no event, joined by LF.
+
+    max_event_bytes bounds what one event, or all stray text, may take.
+    """
+
+    def __init__(self, *, max_event_bytes: int = 64 * 1024 * 1024) -> None:
+        self._max = max_event_bytes
+        self._pending: list[bytes] = []  # pieces of a line that has not ended yet
+        self._pending_bytes = 0
+        self._after_cr = False
+        self._at_start = True
+        self._name = b""
+        self._data: list[bytes] = []
+        self._data_bytes = 0
+        self._stray: list[bytes] = []
+        self._stray_bytes = 0
+
+    @property
+    def stray(self) -> str:
+        """Text outside every event, such as a bare JSON error; undecodable bytes shown as replacement marks."""
+        return b"\n".join(self._stray).decode("utf-8", "replace")
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Events that these bytes complete."""
+        if self._after_cr and data:
+            self._after_cr = False
+            if data.startswith(b"\n"):  # second half of a CRLF that was split
+                data = data[1:]
+        if not data:
+            return []
+        lines = data.splitlines(keepends=True)  # bytes split at CR, LF and CRLF only, as the standard has it
+        last = lines[-1]
+        if last[-1] not in b"\r\n":
+            lines.pop()
+        elif last.endswith(b"\r"):
+            self._after_cr = True
+        events: list[Event] = []
+        for line in lines:
+            if self._pending:
+                self._pending.append(line)
+                line = b"".join(self._pending)
+                self._pending.clear()
+                self._pending_bytes = 0
+            self._line(line.rstrip(b"\r\n"), events)
+        if last[-1] not in b"\r\n":
+            self._pending.append(last)
+            self._pending_bytes += len(last)
+            self._check(self._pending_bytes + self._data_bytes)
+        return events
+
+    def finish(self) -> list[Event]:
+        """The event that the end of the stream cut short of its blank line, if there is one."""
+        events: list[Event] = []
+        if self._pending:
+            line = b"".join(self._pending)
+            self._pending.clear()
+            self._line(line, events)
+        self._line(b"", events)
+        return events
+
+    def _check(self, size: int) -> None:
+        if size > self._max:
+            raise DecodeError(f"an event of over {self._max} bytes")
+
+    def _line(self, line: bytes, events: list[Event]) -> None:
+        if self._at_start:
+            self._at_start = False
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if not line:
+            if self._data:
+                try:
+                    data = self._data[0].decode() if len(self._data) == 1 else b"\n".join(self._data).decode()
+                    name = self._name.decode() if self._name else "message"
+                except UnicodeDecodeError:
+                    raise DecodeError("the stream is not UTF-8") from None
+                events.append(Event(name, data))
+                self._data.clear()
+                self._data_bytes = 0
+            self._name = b""
+            return
+        if line.startswith(b"data:"):
+            value = line[6:] if line[5:6] == b" " else line[5:]
+        elif line.startswith(b":"):
+            return
+        else:
+            field, _, value = line.partition(b":")
+            value = value.removeprefix(b" ")
+            if field not in _FIELDS:
+                self._stray.append(line)
+                self._stray_bytes += len(line)
+                self._check(self._stray_bytes)
+                return
+            if field != b"data":
+                if field == b"event":
+                    self._name = value
+                return
+        self._data.append(value)
+        self._data_bytes += len(value)
+        self._check(self._data_bytes)
+
+
+def encode(data: bytes, name: str | None = None) -> bytes:
+    """One frame. `data` is a single line, as compact JSON is."""
+    if name is None:
+        return b"data: " + data + b"\n\n"
+    return b"event: " + name.encode() + b"\ndata: " + data + b"\n\n"
