@@ -91,6 +91,18 @@ class Config:
     allow_lan_access: bool = _setting(
         False, "serve other machines too: listens on 0.0.0.0 and asks for a client key", key="proxy.allow_lan_access"
     )
+    allowed_hosts: tuple[str, ...] = _setting(
+        (),
+        "names by which browsers may reach the server without a key, besides loopback names and IP addresses; "
+        "several by commas, * matches anything",
+        kind="list",
+    )
+    allowed_origins: tuple[str, ...] = _setting(
+        (),
+        "web pages that may use the server without a key, besides those of this machine: vscode-webview://*, app://*, "
+        "null ...; several by commas",
+        kind="list",
+    )
     account_email: str = _setting(
         "loopback",
         "which clients are told the account's e-mail in X-Account-Email",
@@ -305,6 +317,14 @@ def _parse_map(value: Any) -> tuple[tuple[str, str], ...]:
     return _parse_pairs(value, expected)
 
 
+def _parse_list(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = value.split(",")
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError("a list of texts, or several by commas, was expected")
+    return tuple(item.strip() for item in value if item.strip())
+
+
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "bool": _parse_bool,
     "int": _parse_int,
@@ -312,6 +332,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "str": _parse_str,
     "keys": _parse_keys,
     "map": _parse_map,
+    "list": _parse_list,
 }
 
 
@@ -372,7 +393,7 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str], file_values: Mapp
         take(by_key[key], value, f"{file}: {key}")
     for variable, value in environ.items():
         if variable in by_variable:
-            if value != "" or by_variable[variable].kind in ("str", "map", "keys"):
+            if value != "" or by_variable[variable].kind in ("str", "map", "keys", "list"):
                 take(by_variable[variable], value, variable)
         elif variable.startswith(PREFIX) and variable not in NOT_SETTINGS:
             warnings.append(f"unknown variable {variable}{_nearest(variable, [*by_variable, *NOT_SETTINGS])}")
@@ -391,6 +412,8 @@ def show(setting: Setting, value: Any) -> str:
         return "(set, not shown)" if value else "(not set)"
     if setting.kind == "map":
         return ", ".join(f"{name}={model}" for name, model in value) or "(none)"
+    if setting.kind == "list":
+        return ", ".join(value) or "(none)"
     if setting.kind == "bool":
         return "on" if value else "off"
     return f"{value:g}" if setting.kind == "float" else str(value)

@@ -38,13 +38,15 @@ class Reasoning:
 class Media:
     """An image, sound, video or document: base64 `data`, or a `uri` that upstream (or the gateway) fetches.
 
-    mime_type is None only for a URI whose type nobody has said yet. detail: auto, low, high, or None.
+    mime_type is None only for a URI whose type nobody has said yet. detail: auto, low, high, or None. param: where
+    the client wrote it, for errors that only show when it is fetched.
     """
 
     mime_type: str | None
     data: str | None = None
     uri: str | None = None
     detail: str | None = None
+    param: str | None = None
     opaque: str | None = None
 
 

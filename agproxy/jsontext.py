@@ -1,7 +1,8 @@
 """JSON text <-> values, strict both ways: RFC 8259, nothing more.
 
 Python's json reads NaN and Infinity and rounds 1e999 to infinity, none of which any peer can read back; it stops
-at deep nesting with RecursionError. Here all of that is one ValueError. Knows no protocol.
+at deep nesting with RecursionError. Here all of that is one ValueError, and nesting has a fixed limit. Knows no
+protocol.
 """
 
 import json
@@ -9,6 +10,10 @@ import math
 from typing import Any
 
 JsonObject = dict[str, Any]
+
+# What is read at one depth of the stack must be writable at another, some levels down in another shape, so the limit
+# is far below Python's own. Gemini's parser stops at 100 (protobuf's default).
+MAX_DEPTH = 200
 
 
 def _refuse_constant(word: str) -> float:
@@ -32,9 +37,27 @@ def loads(text: str | bytes) -> Any:
     if isinstance(text, bytes):
         text = text.decode("utf-8-sig" if text.startswith(b"\xef\xbb\xbf") else "utf-8")
     try:
-        return _DECODER.decode(text)
+        value = _DECODER.decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    # Fewer brackets than levels settle it for nearly every text; only the others are walked.
+    if text.count("{") + text.count("[") > MAX_DEPTH:
+        _check_depth(value)
+    return value
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            child
+            for node in level
+            if isinstance(node, dict | list)
+            for child in (node.values() if isinstance(node, dict) else node)
+        ]
+        if not level:
+            return
+    raise ValueError("nested too deeply")
 
 
 def text(value: Any) -> str:

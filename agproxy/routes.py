@@ -65,6 +65,13 @@ def find_frontend(table: Sequence[Route], path: str, default: str) -> str:
     return default
 
 
+def methods_of(table: Sequence[Route], path: str) -> tuple[str, ...]:
+    """What may be done on a path, for Allow; empty but for OPTIONS where there is no such path."""
+    parts = segments(path)
+    found = {route.method for route in table if _bind(route.pattern, parts) is not None}
+    return tuple(sorted(found | {"OPTIONS"} | ({"HEAD"} if "GET" in found else set())))
+
+
 def match(table: Sequence[Route], method: str, path: str) -> Match:
     """The route of a request; HEAD is served as GET.
 
@@ -72,22 +79,17 @@ def match(table: Sequence[Route], method: str, path: str) -> Match:
     """
     parts = segments(path)
     wanted = "GET" if method == "HEAD" else method
-    allowed: list[str] = []
     for route in table:
         params = _bind(route.pattern, parts)
-        if params is None:
-            continue
-        if route.method == wanted:
+        if params is not None and route.method == wanted:
             return Match(route=route, params=params)
-        allowed.append(route.method)
-    if allowed:
-        if "GET" in allowed:
-            allowed.append("HEAD")
+    allowed = methods_of(table, path)
+    if allowed != ("OPTIONS",):
         raise HttpRefused(
             f"Not allowed to {method} on {path}.",
             status=405,
             code="method_not_supported",
-            headers=(("allow", ", ".join(sorted({*allowed, "OPTIONS"}))),),
+            headers=(("allow", ", ".join(allowed)),),
         )
     patterns = [route.pattern for route in table if "{" not in route.pattern]
     close = difflib.get_close_matches("/" + "/".join(parts), patterns, 1, 0.4)

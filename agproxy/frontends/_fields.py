@@ -213,4 +213,4 @@ def media_from_url(url: str, path: str, *, detail: str | None = None) -> Media:
         raise InvalidRequest(
             f"Invalid '{path}': expected an http(s) URL or a data URL.", code="invalid_image_url", param=path
         )
-    return Media(mime_type=None, uri=url, detail=detail)
+    return Media(mime_type=None, uri=url, detail=detail, param=path)

@@ -17,7 +17,7 @@ from ..http11 import Headers, HttpRequest, HttpResponse, Reply
 from ..jsontext import JsonObject
 from . import answer, compose, faults, methods, prompt, routes, validate
 from .prompt import Prompt
-from .replay import Recorded, frames, load, merged
+from .replay import Recorded, find, frames, load, merged
 from .routes import Route
 from .status import STATUS_NAMES, Refused, pretty
 
@@ -161,7 +161,7 @@ class Simulator:
         """The recorded answer to give: the one that a marker names, else the next of the folder."""
         name = asked.markers.text("replay")
         if name is not None:
-            found = next((one for one in self._recorded if one.name == name), None)
+            found = find(self._recorded, name)
             if found is None:
                 raise Refused(400, f"Simulator: the replay folder has no answer called '{name[:100]}'.")
             return found

@@ -6,7 +6,7 @@ JSON objects with `response` and perhaps `status` and `content_type`. A whole an
 becomes its one chunk; a stream that is asked for whole has its parts joined.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from .status import pretty
 class Recorded:
     """One recorded answer: its chunks (one for a whole answer), or `raw` bytes that are served whatever was asked.
 
-    events: the stream's bytes as captured. error: the bare JSON error that broke into the stream.
+    name: the file's. events: the stream's bytes as captured. error: the bare JSON error that broke into the stream.
     """
 
     name: str
@@ -48,11 +48,19 @@ def load(folder: Path) -> tuple[Recorded, ...]:
     return tuple(_read(path.name, path.read_bytes()) for path in files)
 
 
-def _read(file_name: str, data: bytes) -> Recorded:
-    name = file_name.removesuffix(".json").removesuffix(".txt").removesuffix(".chunks")
-    if file_name.endswith(".chunks.txt"):
+def find(recorded: Sequence[Recorded], name: str) -> Recorded | None:
+    """The answer of a file by its name, with or without the ending; of several, the first."""
+    return next((one for one in recorded if name in (one.name, _stem(one.name))), None)
+
+
+def _stem(file_name: str) -> str:
+    return file_name.removesuffix(".json").removesuffix(".txt").removesuffix(".chunks")
+
+
+def _read(name: str, data: bytes) -> Recorded:
+    if name.endswith(".chunks.txt"):
         lines = [line for line in data.splitlines() if line.strip()]
-        return Recorded(name=name, chunks=tuple(_object(jsontext.loads(line), file_name) for line in lines))
+        return Recorded(name=name, chunks=tuple(_object(jsontext.loads(line), name) for line in lines))
     try:
         value = jsontext.loads(data)
     except ValueError:

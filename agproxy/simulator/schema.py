@@ -9,13 +9,18 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..jsontext import JsonObject
 from .words import Hints
 
 _MAX_DEPTH = 24
+_MAX_STEPS = 20_000  # alternatives that fail one after another would else take for ever
+_MOST_ITEMS = 1_000
+_MOST_CHARACTERS = 100_000
+_HUGE = 10**300  # no float holds an integer of this size
+_EXACT = 2.0**53  # beyond this a float is no longer exact
 _ABSENT = object()
 
 
@@ -90,18 +95,25 @@ class _Maker:
     fill: bool
     used_names: int = 0
     used_numbers: int = 0
+    steps: int = 0
+    open: list[str] = field(default_factory=list)  # references that are being followed, outermost first
 
     def make(self, schema: Any, name: str, depth: int, nth: int = 0) -> Any:
+        self.steps += 1
         if schema is True or not isinstance(schema, dict):
             if schema is False:
                 raise Unsatisfiable
             return "example"
-        if depth > _MAX_DEPTH:
+        if depth > _MAX_DEPTH or self.steps > _MAX_STEPS:
             raise Unsatisfiable
         reference = schema.get("$ref", schema.get("ref"))
         if isinstance(reference, str):
             siblings = {key: value for key, value in schema.items() if key not in ("$ref", "ref")}
-            return self.make(_merge([self._target(reference), siblings]), name, depth + 1, nth)
+            self.open.append(reference)
+            try:
+                return self.make(_merge([self._target(reference), siblings]), name, depth + 1, nth)
+            finally:
+                self.open.pop()
         if isinstance(schema.get("allOf"), list) and schema["allOf"]:
             rest = {key: value for key, value in schema.items() if key != "allOf"}
             return self.make(_merge([rest, *map(self._resolved, schema["allOf"])]), name, depth + 1, nth)
@@ -109,7 +121,9 @@ class _Maker:
             if isinstance(schema.get(key), list) and schema[key]:
                 return self._one_of(schema, key, name, depth, nth)
         if "const" in schema:
-            return schema["const"]
+            allowed = schema.get("enum")
+            fits = not isinstance(allowed, list) or schema["const"] in allowed
+            return self._enum(schema | {"enum": [schema["const"]] if fits else []}, nth)
         if isinstance(schema.get("enum"), list):
             return self._enum(schema, nth)
         return self._typed(schema, name, depth, nth)
@@ -141,19 +155,27 @@ class _Maker:
 
     def _one_of(self, schema: JsonObject, key: str, name: str, depth: int, nth: int) -> Any:
         rest = {word: value for word, value in schema.items() if word != key}
-        for alternative in sorted(schema[key], key=_is_null):  # stable: null comes last, all else in order
+        for alternative in sorted(schema[key], key=self._rank):
+            joined = alternative if not rest else _merge([rest, self._resolved(alternative)])
             try:
-                return self.make(_merge([rest, self._resolved(alternative)]), name, depth + 1, nth)
+                return self.make(joined, name, depth + 1, nth)
             except Unsatisfiable:
                 continue
         raise Unsatisfiable
 
+    def _rank(self, alternative: Any) -> int:
+        """The order in which alternatives are tried: as written, but null after values, and a cycle last."""
+        return 2 if self._is_cycle(alternative) else int(_is_null(alternative))
+
+    def _is_cycle(self, schema: Any) -> bool:
+        return isinstance(schema, dict) and schema.get("$ref", schema.get("ref")) in self.open
+
     def _enum(self, schema: JsonObject, nth: int) -> Any:
         types = _types(schema)
         choices = [value for value in schema["enum"] if not types or _has_type(value, types)]
-        if not choices and types and "integer" in types:  # Gemini's Schema writes the numbers of an enum as text
+        if not choices and "integer" in types:  # Gemini's Schema writes the numbers of an enum as text
             choices = [int(value) for value in schema["enum"] if isinstance(value, str) and _is_integer(value)]
-        choices = sorted(choices or schema["enum"], key=lambda value: value is None)
+        choices = sorted(choices, key=lambda value: value is None)
         if not choices:
             raise Unsatisfiable
         return choices[nth % len(choices)]
@@ -173,6 +195,8 @@ class _Maker:
                         return nth % 2 == 0
                     case "null":
                         return None
+                    case "none":
+                        raise Unsatisfiable
                     case _:
                         return self._string(schema, name, nth)
             except Unsatisfiable:
@@ -201,6 +225,8 @@ class _Maker:
         value = {word: value[word] for word in order if word in value}
         extra = schema.get("additionalProperties", True)
         least = _integer(schema.get("minProperties"), 0)
+        if least > _MOST_ITEMS:
+            raise Unsatisfiable
         for n in range(max(0, least - len(value))):
             value[f"key{n + 1}"] = self.make(extra, f"key{n + 1}", depth + 1, n)
         return value
@@ -209,13 +235,15 @@ class _Maker:
         first = schema.get("prefixItems")
         first = first if isinstance(first, list) else []
         least = _integer(schema.get("minItems"), 0)
-        most = _integer(schema.get("maxItems"), 1_000)
-        if most < least or least > 1_000:
+        most = _integer(schema.get("maxItems"), _MOST_ITEMS)
+        if most < least or least > _MOST_ITEMS:
             raise Unsatisfiable
         values = [self.make(one, name, depth + 1) for one in first[: max(most, least)]]
         items = schema.get("items", schema.get("contains", True))
         wanted = max(least, min(most, 0 if first else 1))
         while len(values) < wanted:
+            if len(values) >= least and self._is_cycle(items):
+                break
             try:
                 values.append(self.make(items, _singular(name), depth + 1, len(values)))
             except Unsatisfiable:
@@ -233,7 +261,7 @@ class _Maker:
         candidates: list[Any] = [*_given(schema), *said]
         start = 1 if low is None else low
         candidates += [1 + nth, start + nth, start, 0, -1, high if high is not None else start]
-        if step:
+        if step and abs(start / step) < _EXACT:
             candidates += [math.ceil(start / step) * step + nth * step, math.ceil(start / step) * step]
         elif low is not None and high is not None:
             candidates.append((low + high) / 2)
@@ -246,7 +274,9 @@ class _Maker:
 
     def _string(self, schema: JsonObject, name: str, nth: int) -> str:
         shortest = _integer(schema.get("minLength"), 0)
-        longest = _integer(schema.get("maxLength"), max(shortest, 10_000))
+        if shortest > _MOST_CHARACTERS:
+            raise Unsatisfiable
+        longest = _integer(schema.get("maxLength"), _MOST_CHARACTERS)
         if longest < shortest:
             raise Unsatisfiable
         given = [value for value in _given(schema) if isinstance(value, str)]
@@ -257,7 +287,8 @@ class _Maker:
             pool = [*given, *([said.text] if said.is_said else []), *_PATTERN_POOL]
             return _matching(pattern, pool, shortest, longest)
         if isinstance(wanted, str) and wanted in FORMATS:
-            return next(iter(given), FORMATS[wanted])
+            shown = next((text for text in [*given, FORMATS[wanted]] if shortest <= len(text) <= longest), None)
+            return shown if shown is not None else _sized("example", shortest, longest)
         if said.is_said:
             self.used_names += 1
             return _sized(said.text, shortest, longest)
@@ -287,6 +318,12 @@ def _merge(schemas: Sequence[Any]) -> Any:
                 merged[key] = before | value
             elif key in ("required", "allOf") and isinstance(before, list) and isinstance(value, list):
                 merged[key] = before + [word for word in value if word not in before]
+            elif key == "type" and before is not None:
+                merged[key] = _common_types(_types(merged), _types(schema))
+            elif key == "items" and before is not None:
+                merged[key] = {"allOf": [before, value]}
+            elif key == "const" and "const" in merged and before != value:
+                return False
             elif key == "enum" and isinstance(before, list) and isinstance(value, list):
                 merged[key] = [word for word in before if word in value]
             elif key.startswith(("min", "exclusiveMin")) and _is_number(before) and _is_number(value):
@@ -307,6 +344,13 @@ def _types(schema: JsonObject) -> list[str]:
     return [word.lower() for word in _strings(written if isinstance(written, list) else [written])]
 
 
+def _common_types(first: Sequence[str], second: Sequence[str]) -> list[str]:
+    """Types that both allow; `none`, which no value has, where there are none."""
+    common = [word for word in first if word in second or (word == "integer" and "number" in second)]
+    common += ["integer"] if "integer" in second and "number" in first and "integer" not in common else []
+    return common or ["none"]
+
+
 def _guessed_type(schema: JsonObject) -> str:
     return next((kind for kind, keys in _KEYWORD_TYPES if any(key in schema for key in keys)), "string")
 
@@ -316,7 +360,7 @@ def _strings(value: Any) -> list[str]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _HUGE
 
 
 def _is_integer(text: str) -> bool:
@@ -386,7 +430,7 @@ def _fitted(candidate: Any, kind: str, schema: JsonObject, step: Any) -> Any:
 
 def _is_multiple(value: float, step: float) -> bool:
     ratio = value / step
-    return abs(ratio - round(ratio)) < 1e-9
+    return abs(ratio) < _EXACT and abs(ratio - round(ratio)) < 1e-9
 
 
 def _sized(text: str, shortest: int, longest: int) -> str:

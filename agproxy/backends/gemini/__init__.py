@@ -11,12 +11,14 @@ from ...http11 import JSON, Call
 from .. import Target
 from .decode import StreamDecoder
 from .encode import Encoded, encode
-from .errors import decode_error
+from .errors import FOREIGN_SIGNATURE, decode_error
+from .models import facts
 from .stream import ByteDecoder
 
 NAME = "gemini"
 
 __all__ = [
+    "FOREIGN_SIGNATURE",
     "NAME",
     "ByteDecoder",
     "Encoded",
@@ -28,6 +30,7 @@ __all__ = [
     "decoder",
     "encode",
     "models_call",
+    "takes_candidates",
 ]
 
 
@@ -62,8 +65,15 @@ def decoder(encoded: Encoded, exchange_id: str, choice_offset: int = 0) -> Strea
     )
 
 
-def byte_decoder(encoded: Encoded, exchange_id: str, *, max_event_bytes: int) -> ByteDecoder:
-    return ByteDecoder(decoder(encoded, exchange_id), max_event_bytes=max_event_bytes)
+def byte_decoder(
+    encoded: Encoded, exchange_id: str, choice_offset: int = 0, *, max_event_bytes: int
+) -> ByteDecoder:
+    return ByteDecoder(decoder(encoded, exchange_id, choice_offset), max_event_bytes=max_event_bytes)
+
+
+def takes_candidates(model: str, count: int) -> bool:
+    """Whether one call can bring so many choices."""
+    return facts(model).takes_candidates and count <= 8
 
 
 def decode_models(value: object) -> tuple[tuple[str, ...], str | None]:

@@ -35,6 +35,9 @@ _ACCOUNT_REASONS = frozenset(
     }
 )
 _TOO_LONG = re.compile(r"exceeds the maximum number of tokens|input token count", re.IGNORECASE)
+# Gemini says this in words only: a signature that another model, project or line made.
+_BAD_SIGNATURE = re.compile(r"(?:corrupted|invalid) thought.?signature", re.IGNORECASE)
+FOREIGN_SIGNATURE = "foreign_signature"
 _DURATION_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "ns": 1e-9}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|us|ns|h|m|s))+")
 
@@ -114,6 +117,8 @@ def decode_error_object(status: int, error: Any, headers: Headers = ()) -> Gatew
         rejected = UpstreamRejected(message, status=status, param=_param(details))
         if _TOO_LONG.search(message):
             rejected.code = "context_length_exceeded"
+        elif _BAD_SIGNATURE.search(message):
+            rejected.code = FOREIGN_SIGNATURE
         return rejected
     return UpstreamFailed(message, status=500 if status == 500 else 502)
 

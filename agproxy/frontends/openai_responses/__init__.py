@@ -6,8 +6,7 @@ travel. This module is the contract's face. What state needs is here too: `decod
 earlier response, `decode_items` stands alone, and `StreamEncoder.response` is the object to keep.
 """
 
-from .._openai import encode_error
-from .answer import StreamEncoder, encode_response, stream_error_as_event
+from .answer import StreamEncoder, encode_error, encode_response, stream_error_as_event
 from .items import decode_items, reference_ids
 from .request import FIELDS, decode_request
 

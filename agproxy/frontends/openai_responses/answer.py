@@ -27,14 +27,23 @@ from ...conversation import (
     ToolCall,
     Usage,
 )
-from ...errors import GatewayError, InvalidRequest
+from ...errors import GatewayError, InvalidRequest, UpstreamOverloaded
 from ...jsontext import JsonObject
+from .. import _openai
 from .echo import ended_tier, failure_object, skeleton, stream_error_as_event, usage_object
 from .output import Channel, Composer, Silence
 
-__all__ = ["StreamEncoder", "encode_response", "stream_error_as_event"]
+__all__ = ["StreamEncoder", "encode_error", "encode_response", "stream_error_as_event"]
 
 _INCOMPLETE = {Finish.LENGTH: "max_output_tokens", Finish.FILTERED: "content_filter"}
+
+
+def encode_error(error: GatewayError) -> JsonObject:
+    """The body of an error. A full model has the code for which Codex says so after five tries, not thirty."""
+    body = _openai.encode_error(error)
+    if error.code is None and isinstance(error, UpstreamOverloaded):
+        body["error"]["code"] = "server_is_overloaded"
+    return body
 
 
 def _blocked(end: ChoiceEnded) -> InvalidRequest:
@@ -107,10 +116,14 @@ class _Frames:
         if self.has_begun:
             return
         response = jsontext.dumps(self._begun)  # long where tools are many, and said twice
-        for kind in (b"response.created", b"response.in_progress"):
+        steps = [(b"response.created", response), (b"response.in_progress", response)]
+        if self._begun["background"]:
+            queued = jsontext.dumps({**self._begun, "status": "queued"})
+            steps[:1] = [(b"response.created", queued), (b"response.queued", queued)]
+        for kind, shown in steps:
             self._frames.append(
                 b'event: %b\ndata: {"type":"%b","response":%b,"sequence_number":%d}\n\n'
-                % (kind, kind, response, self._number)
+                % (kind, kind, shown, self._number)
             )
             self._number += 1
 
@@ -158,6 +171,9 @@ class StreamEncoder:
                 return self._end_choice(event)
             case MessageEnded(usage=usage):
                 return self._finish(usage)
+            case MessageStarted() if self._composer.is_empty:
+                # Another attempt after one that brought nothing to say: what that one left half told is void.
+                self._composer = Composer(self._exchange, self._frames)
             case MessageStarted() | PartDelta() | PartStarted() | PartEnded() | ChoiceEnded():
                 pass  # choices after the first have no place in a response
             case _:

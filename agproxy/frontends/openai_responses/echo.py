@@ -35,17 +35,21 @@ def _or(value: Any, default: Any) -> Any:
     return default if value is None else value
 
 
-def _echo_tool(tool: Any) -> Any:
-    """A tool as the live API shows it: functions with every key, all else as it came."""
-    if isinstance(tool, dict) and tool.get("type") == "function":
-        return {
-            **tool,
-            "description": tool.get("description"),
-            "name": tool.get("name"),
-            "parameters": tool.get("parameters"),
-            "strict": _or(tool.get("strict"), False),
-        }
-    return tool
+# What the live API fills in where a tool does not say it.
+_TOOL_DEFAULTS: dict[str, JsonObject] = {
+    "function": {"description": None, "parameters": None, "strict": False},
+    "tool_search": {"description": None, "parameters": None},
+    "web_search": {"filters": None, "search_context_size": "medium", "user_location": None},
+}
+
+
+def _echo_tool(tool: JsonObject) -> JsonObject:
+    """A tool as the live API shows it, those inside a namespace too."""
+    defaults = _TOOL_DEFAULTS.get(tool["type"], {})
+    echoed = {**tool, **{name: value for name, value in defaults.items() if tool.get(name) is None}}
+    if tool["type"] == "namespace":
+        echoed["tools"] = [_echo_tool(inner) for inner in tool["tools"]]
+    return echoed
 
 
 def _echo_text(text: JsonObject) -> JsonObject:

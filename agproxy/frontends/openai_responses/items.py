@@ -49,7 +49,9 @@ _FILE_TYPES = {
     ".htm": "text/html",
     ".css": "text/css",
     ".xml": "text/xml",
-    ".json": "application/json",
+    ".json": "text/plain",
+    ".yaml": "text/plain",
+    ".yml": "text/plain",
     ".js": "text/javascript",
     ".py": "text/x-python",
     ".png": "image/png",
@@ -159,9 +161,8 @@ class _Items:
             self._reference(item, path)
             return
         kind = item.get("type")
-        if kind is None:
-            kind = "message"
-        reader = _KINDS.get(kind) if isinstance(kind, str) else None
+        kind = "message" if kind is None else read.string(kind, path + ".type")
+        reader = _KINDS.get(kind)
         if reader is not None:
             reader(self, item, path)
         elif kind in _REFUSED:
@@ -171,16 +172,17 @@ class _Items:
                 param=path + ".type",
             )
         elif kind in _WITHOUT_EFFECT:
-            self._tell_once(kind, f"{path}: {kind} has no effect ({_WITHOUT_EFFECT[kind]})", path)
+            self._tell_once(kind, f"{path}: {kind} has no effect ({_WITHOUT_EFFECT[kind]})")
         else:
             raise read.invalid_value(path + ".type", kind, (*_KINDS, *_WITHOUT_EFFECT, "item_reference"))
 
     # --- turns
 
-    def _tell_once(self, key: str, message: str, path: str) -> None:
+    def _tell_once(self, key: str, message: str) -> None:
+        """A notice without a param: what a client replays is no request for anything, so it is never refused."""
         if key not in self._told:
             self._told.add(key)
-            self._notices.append(Notice(param=path, message=message))
+            self._notices.append(Notice(message=message))
 
     def add_message(self, role: str, parts: tuple[Part, ...]) -> None:
         """A message of a side that is not the model."""
@@ -212,6 +214,8 @@ class _Items:
         role = read.one_of(read.required(item, "role", path + "."), path + ".role", _ROLES)
         content = read.required(item, "content", path + ".")
         parts = self._content(content, path + ".content")
+        if not parts and role != "assistant":
+            parts = (Text(text=""),)
         if role == "assistant":
             signature = self._next_signatures.pop("message", None)
             if signature is not None and parts and isinstance(parts[-1], Text):
@@ -256,11 +260,7 @@ class _Items:
         if sealed is not None and sealed != "":
             seal = decode_seal(read.string(sealed, path + ".encrypted_content"))
             if seal is None:
-                self._tell_once(
-                    "encrypted_content",
-                    f"{path}.encrypted_content: ignored (it was not made here)",
-                    path + ".encrypted_content",
-                )
+                self._tell_once("encrypted_content", f"{path}.encrypted_content: ignored (it was not made here)")
             else:
                 self._call_signatures.update(seal.calls)
                 self._next_signatures = dict(seal.next)
@@ -298,12 +298,8 @@ class _Items:
         except ValueError:
             is_object = False
         if not is_object:
-            self._notices.append(
-                Notice(
-                    param=path + ".arguments",
-                    message=f"{path}.arguments: not a JSON object, passed on as text under '_raw'",
-                )
-            )
+            message = f"{path}.arguments: not a JSON object, passed on as text under '_raw'"
+            self._notices.append(Notice(message=message))
             given = jsontext.text({"_raw": given})
         self._call(item, name, given, path)
 
@@ -336,7 +332,7 @@ class _Items:
         else:
             for index, entry in enumerate(read.array(output, path + ".output")):
                 read.obj(entry, f"{path}.output[{index}]")
-            text = jsontext.text(output)
+            text = _json(output, path + ".output")
         self._result(item, (Text(text=text),), path)
 
     def _patch_output(self, item: JsonObject, path: str) -> None:
@@ -351,7 +347,7 @@ class _Items:
             read.obj(holder, f"{path}.{emulation.holder}")
         if kind == "apply_patch":
             read.one_of(holder.get("type"), f"{path}.{emulation.holder}.type", OPERATIONS)
-        arguments = jsontext.text(emulation.from_item(item))
+        arguments = _json(emulation.from_item(item), f"{path}.{emulation.holder}")
         self._call(item, self._box.emulated_name(kind), arguments, path)
 
     def _local_shell_call(self, item: JsonObject, path: str) -> None:
@@ -402,7 +398,7 @@ class _Items:
         signature = self._next_signatures.pop("image_generation_call", None)
         result = item.get("result")
         if result is None:
-            self._tell_once("image", f"{path}: an image_generation_call without a result has no effect", path)
+            self._tell_once("image", f"{path}: an image_generation_call without a result has no effect")
             return
         data = read.checked_base64(read.string(result, path + ".result"), path + ".result")
         form = read.string(item.get("output_format") or "png", path + ".output_format")
@@ -414,7 +410,7 @@ class _Items:
         call = {"call_id": identifier, **{k: v for k, v in item.items() if k in ("name", "arguments")}}
         self._function_call(call, path)
         error = item.get("error")
-        text = item.get("output") if error is None else error if isinstance(error, str) else jsontext.text(error)
+        text = item.get("output") if error is None else error if isinstance(error, str) else _json(error, path)
         output = read.string(text or "", path + ".output")
         self._result(call, (Text(text=output),), path, is_error=error is not None)
 
@@ -427,7 +423,7 @@ class _Items:
             self.decode(known, path)
         elif identifier.startswith("rs_"):
             # The AI SDK names reasoning items by default; OpenAI's 404 would break its second step for nothing.
-            self._tell_once("reference", f"{path}: ignored (no reasoning item '{identifier[:64]}' is kept)", path)
+            self._tell_once("reference", f"{path}: ignored (no reasoning item '{identifier[:64]}' is kept)")
         else:
             raise InvalidRequest(
                 f"Item with id '{identifier[:64]}' not found. Items are not persisted when `store` is set to false. "
@@ -455,6 +451,13 @@ class _Items:
         if text is not None:
             form = read.required(read.obj(text, path + ".text"), "format", path + ".text.")
             self._form = (read.obj(form, path + ".text.format"), path + ".text.format")
+
+
+def _json(value: Any, path: str) -> str:
+    try:
+        return jsontext.text(value)
+    except ValueError:
+        raise InvalidRequest(f"Invalid '{path}': nested too deeply.", code="invalid_value", param=path) from None
 
 
 def _is_run_by_client(item: JsonObject) -> bool:
@@ -518,7 +521,8 @@ def _file(part: JsonObject, path: str) -> Media:
     if data[:5].lower() == "data:":
         return read.media_from_url(data, path + ".file_data")
     name = read.string(part.get("filename") or "", path + ".filename").lower()
-    mime = next((mime for ending, mime in _FILE_TYPES.items() if name.endswith(ending)), "application/pdf")
+    unknown = "application/octet-stream" if "." in name else "application/pdf"
+    mime = next((mime for ending, mime in _FILE_TYPES.items() if name.endswith(ending)), unknown)
     return Media(mime_type=mime, data=read.checked_base64(data, path + ".file_data"))
 
 

@@ -186,15 +186,10 @@ class Composer:
 
     def delta(self, text: str) -> None:
         """More of the part that is open. The hot path."""
-        message = self._message
-        if message is not None and type(self._part) is Text:
-            message.pieces.append(text)
-            message.say(text)
-            return
         if not text:
             return
         if isinstance(self._part, Text):
-            message = self._open_message()
+            message = self._message or self._open_message()
             message.pieces.append(text)
             message.say(text)
         elif isinstance(self._part, Reasoning):
@@ -418,8 +413,7 @@ class Composer:
             given = arguments or "{}"
             if not arguments:
                 call.say(given)
-            fields = {**call.at, "name": call.name, "arguments": given}
-            self._sink.event("response.function_call_arguments.done", fields)
+            self._sink.event("response.function_call_arguments.done", {**call.at, "arguments": given})
             status = status if arguments else "completed"
         self._done(call.index, self._called_item(call, status, given))
 
@@ -428,10 +422,9 @@ class Composer:
         holder = EMULATED[call.kind].to_item(_parsed(arguments) or {})
         if holder is None:  # only where nothing was announced yet: the client sees the call as it is, and says so
             call.say = self._sink.channel("response.function_call_arguments.delta", call.at, {})
-            self._added(call.index, {**_plain_call(call, "in_progress", "")})
+            self._added(call.index, _plain_call(call, "in_progress", ""))
             call.say(arguments)
-            fields = {**call.at, "name": call.name, "arguments": arguments}
-            self._sink.event("response.function_call_arguments.done", fields)
+            self._sink.event("response.function_call_arguments.done", {**call.at, "arguments": arguments})
             self._done(call.index, _plain_call(call, "completed", arguments))
             return
         item = self._emulated_item(call, "completed", holder)

@@ -132,6 +132,8 @@ class Toolbox:
         if namespace:
             plain = self._flat.get(("function", "", name))
             return plain if plain is not None else self._allot(("function", namespace, name))
+        if (name, "", name) in self._flat and name in EMULATED:  # called by its name, as where its item did not fit
+            return self._flat[(name, "", name)]
         known = [flat for (kind, _, bare), flat in self._flat.items() if kind == "function" and bare == name]
         return known[0] if len(known) == 1 else self._allot(("function", "", name))
 
@@ -219,16 +221,14 @@ class Toolbox:
 
     def _add(self, function: FunctionTool, path: str, *, is_learnt: bool) -> None:
         if function.name in self._declared and not is_learnt:
-            self._notices.append(Notice(param=path, message=f"{path}: declared twice, the last declaration counts"))
+            self._notices.append(Notice(message=f"{path}: declared twice, the last declaration counts"))
         self._declared[function.name] = function
 
     def _declare_search(self, tool: JsonObject, path: str) -> None:
         """Run by the client it is a function; run by OpenAI's server there is nothing left to find here."""
         execution = read.one_of(tool.get("execution") or "server", path + ".execution", ("server", "client"))
         if execution == "server":
-            self._notices.append(
-                Notice(param=path, message=f"{path}: ignored (deferred tools are declared at once instead)")
-            )
+            self._notices.append(Notice(message=f"{path}: ignored (deferred tools are declared at once instead)"))
             return
         self._searches_on_client = True
         self._declare_emulated("tool_search", tool, path)
