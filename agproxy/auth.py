@@ -16,11 +16,11 @@ _CHALLENGE = (("www-authenticate", 'Bearer realm="agproxy"'),)
 
 def client_key(headers: Headers) -> str | None:
     """The key that a request brings. An empty Bearer counts as absent: some tools send one when unconfigured."""
-    authorization = find(headers, "authorization")
-    if authorization is not None:
-        scheme, _, value = authorization.strip().partition(" ")
+    authorization = (find(headers, "authorization") or "").strip()
+    if authorization:
+        scheme, _, value = authorization.partition(" ")
         if scheme.lower() != "bearer":
-            return authorization.strip()  # some tools put the bare key there; Basic and others match no key
+            return authorization  # some tools put the bare key there; Basic and others match no key
         if value.strip():
             return value.strip()
     for name in ("x-api-key", "x-goog-api-key"):
@@ -35,10 +35,11 @@ def key_name(headers: Headers, keys: tuple[tuple[str, str], ...]) -> str | None:
     given = client_key(headers)
     if given is None:
         return None
-    digest = sha256(given.encode()).digest()
+    # Bytes against bytes: header text is latin-1 by contract, and a key out of the environment need not be UTF-8.
+    digest = sha256(given.encode("latin-1", "backslashreplace")).digest()
     found = None
     for name, key in keys:
-        if hmac.compare_digest(digest, sha256(key.encode()).digest()):
+        if hmac.compare_digest(digest, sha256(key.encode("utf-8", "surrogateescape")).digest()):
             found = name
     return found
 

@@ -157,6 +157,11 @@ class Config:
         "functions and a JSON schema together, where the model refuses both: schema told in words, or a 400",
         choices=("instruct", "refuse"),
     )
+    images: str = _setting(
+        "markdown",
+        "images in a Chat answer: a Markdown data URI in the content, or the field message.images",
+        choices=("markdown", "field"),
+    )
     keepalive_seconds: float = _setting(15.0, "silence after which a stream gets a keep-alive; 0: never", unit="s")
 
     # Limits of the server. Each default is far above honest use and far below what hurts the machine.
@@ -268,7 +273,7 @@ def _parse_float(value: Any) -> float:
         raise ValueError("a number was expected")
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ValueError("a number was expected") from None
     if number != number or number in (float("inf"), float("-inf")):
         raise ValueError("a finite number was expected")
@@ -393,8 +398,10 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str], file_values: Mapp
         take(by_key[key], value, f"{file}: {key}")
     for variable, value in environ.items():
         if variable in by_variable:
-            if value != "" or by_variable[variable].kind in ("str", "map", "keys", "list"):
-                take(by_variable[variable], value, variable)
+            setting = by_variable[variable]
+            # Compose files write VARIABLE= for "not set": where empty is no value, it means just that.
+            if value != "" or (setting.kind in ("str", "map", "keys", "list") and not setting.choices):
+                take(setting, value, variable)
         elif variable.startswith(PREFIX) and variable not in NOT_SETTINGS:
             warnings.append(f"unknown variable {variable}{_nearest(variable, [*by_variable, *NOT_SETTINGS])}")
     for name, value in flags.items():
@@ -416,4 +423,4 @@ def show(setting: Setting, value: Any) -> str:
         return ", ".join(value) or "(none)"
     if setting.kind == "bool":
         return "on" if value else "off"
-    return f"{value:g}" if setting.kind == "float" else str(value)
+    return str(value).removesuffix(".0") if setting.kind == "float" else str(value)

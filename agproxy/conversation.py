@@ -231,6 +231,7 @@ class Policy:
     thoughts: bool = True
     late_system: str = "keep"
     schema_with_tools: str = "instruct"
+    images: str = "markdown"
 
 
 # --- answers ---------------------------------------------------------------------------------------------------
@@ -454,7 +455,7 @@ class Exchange:
     """What an encoder must know besides the answer: ids and time come in, so that it stays pure.
 
     id: random hex, at least 24 digits; all ids of the answer are made from it. created: Unix seconds.
-    model: the name that the client asked for.
+    model: the name that the client asked for. body: the client's own JSON, for what must be echoed.
     """
 
     id: str
@@ -462,3 +463,4 @@ class Exchange:
     model: str
     request: Request
     body: dict[str, Any]
+    policy: Policy = Policy()

@@ -27,7 +27,6 @@ from .conversation import (
     Policy,
     Request,
     Response,
-    ToolCall,
     Usage,
 )
 from .errors import (
@@ -133,7 +132,10 @@ class Upstream:
     def policy(self) -> Policy:
         config = self.config
         return Policy(
-            thoughts=config.thoughts, late_system=config.late_system, schema_with_tools=config.schema_with_tools
+            thoughts=config.thoughts,
+            late_system=config.late_system,
+            schema_with_tools=config.schema_with_tools,
+            images=config.images,
         )
 
     def target(self, account: Account) -> Target:
@@ -151,7 +153,7 @@ class Upstream:
             raise self.no_account()
         tried: set[str] = set()
         account: Account | None = None
-        count = 0
+        count = accidents = 0
         while True:
             if account is None:
                 account = self.pool.pick(frozenset(tried)) or self.pool.pick(frozenset())
@@ -172,6 +174,9 @@ class Upstream:
                     continue
                 if isinstance(error, UpstreamAuthFailed):
                     raise  # the same key would be refused again
+                accidents += error.retry is Retry.SAME_ACCOUNT
+                if accidents > 1:
+                    raise  # a broken answer twice is no accident
                 wait = backoff_seconds(error, count)
                 if progress.waited_seconds + wait > self.config.max_wait_seconds:
                     raise
@@ -234,8 +239,7 @@ class Upstream:
         progress.note(response.notices)
         for choice in response.choices:
             for part in choice.parts:
-                if isinstance(part, ToolCall):
-                    self.signatures.remember(progress.model, part)
+                self.signatures.remember(progress.model, part)
         return response
 
 
@@ -416,9 +420,7 @@ class _Leg:
         for event in events:
             kind: Any = type(event)
             if kind is PartStarted:
-                part = event.part  # type: ignore[union-attr]
-                if type(part) is ToolCall:
-                    self.stream.upstream.signatures.remember(self.stream.progress.model, part)
+                self.stream.upstream.signatures.remember(self.stream.progress.model, event.part)  # type: ignore[union-attr]
             elif kind is MessageEnded:
                 self.end = event  # type: ignore[assignment]
             frames += encode(event)

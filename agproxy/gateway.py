@@ -165,7 +165,12 @@ class Gateway:
             _refuse_unsupported(request)
         progress.model = self._resolve(request.model).model
         exchange = Exchange(
-            id=self._new_id(), created=int(self._now()), model=request.model, request=request, body=body
+            id=self._new_id(),
+            created=int(self._now()),
+            model=request.model,
+            request=request,
+            body=body,
+            policy=self._upstream.policy,
         )
         if not request.is_stream:
             self._send_json(reply, await self._upstream.unary(frontend, exchange, progress), progress)

@@ -40,20 +40,20 @@ def loads(text: str | bytes) -> Any:
         value = _DECODER.decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    # Fewer brackets than levels settle it for nearly every text; only the others are walked.
-    if text.count("{") + text.count("[") > MAX_DEPTH:
+    # Too few brackets for so many levels settle it for nearly every text; only the others are walked.
+    if isinstance(value, (dict, list)) and text.count("{") + text.count("[") > MAX_DEPTH:
         _check_depth(value)
     return value
 
 
 def _check_depth(value: Any) -> None:
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
+    level = [value]  # all objects and arrays of one depth
+    for _ in range(MAX_DEPTH):
         level = [
             child
             for node in level
-            if isinstance(node, dict | list)
             for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, (dict, list))
         ]
         if not level:
             return

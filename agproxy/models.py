@@ -1,14 +1,16 @@
 """Which Gemini model a client's model name means.
 
-The order: exact rule of the user, the most specific wildcard rule of the user, a Gemini name as it is, the
-built-in table, the default model. Names compare without case. A rule's target is final: chains are not followed.
+The order: exact rule of the user, the most specific wildcard rule of the user, a Gemini name as it is (so too any
+other that upstream lists), the built-in table, the default model. Names compare without case, and a Gemini name may
+come with a prefix (`models/`). A rule's target is final: chains are not followed.
 Among wildcard rules that match, the one with more literal characters wins, then the one with fewer stars, then the
 one that comes first in the alphabet. Pure; what upstream lists is handed in.
 """
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import Enum
+from typing import assert_never
 
 from .errors import NotFound
 
@@ -65,6 +67,42 @@ _NATIVE = ("gemini-", "gemma-")
 _PREFIXES = ("models/", "google/", "gemini/")
 
 
+class Kind(Enum):
+    """Sorts of rule, in the order in which they are asked; the value is what a user calls them."""
+
+    EXACT = "an exact rule of model_map"
+    WILDCARD = "a wildcard rule of model_map"
+    NATIVE = "a Gemini name"
+    BUILT_IN = "a name in the built-in table"
+    BUILT_IN_WILDCARD = "a wildcard in the built-in table"
+    DEFAULT = "the default model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A rule that takes a name. target: what it says; model: the name under which upstream serves that now."""
+
+    kind: Kind
+    pattern: str
+    target: str
+    model: str
+
+    @property
+    def rule(self) -> str:
+        """The rule in words that a user understands."""
+        match self.kind:
+            case Kind.EXACT | Kind.WILDCARD:
+                return f"model_map: {self.pattern}"
+            case Kind.BUILT_IN | Kind.BUILT_IN_WILDCARD:
+                return f"built-in: {self.pattern}"
+            case Kind.NATIVE:
+                return "Gemini name as it is" if self.model == self.target else f"successor of {self.target}"
+            case Kind.DEFAULT:
+                return "default_model"
+            case _:
+                assert_never(self.kind)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
     """model: the name for upstream. rule: which rule won, in words a user understands."""
@@ -73,18 +111,48 @@ class Resolved:
     rule: str
 
 
-def _best_wildcard(name: str, rules: Iterable[tuple[str, str]]) -> tuple[str, str] | None:
-    fitting = []
-    for pattern, model in rules:
-        if "*" in pattern:
-            folded = pattern.casefold()
-            expression = ".*".join(re.escape(piece) for piece in folded.split("*"))
-            if re.fullmatch(expression, name, re.DOTALL):
-                fitting.append((-len(folded.replace("*", "")), folded.count("*"), folded, pattern, model))
-    if not fitting:
-        return None
-    best = min(fitting)
-    return best[3], best[4]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why a name means what it means. winner is None where no rule takes it; losers are the other rules that do, each
+    with what it lost by; others are the patterns of model_map that do not take it."""
+
+    winner: Candidate | None
+    losers: tuple[tuple[Candidate, str], ...]
+    others: tuple[str, ...]
+
+
+def _matches(pattern: str, folded: str) -> bool:
+    """Whether a pattern takes a whole name. Each piece between stars is taken where it first comes, so a name costs no
+    more than its length: clients choose it, and a regular expression would go back and forth in a long one."""
+    first, *middle, last = pattern.casefold().split("*")
+    if len(folded) < len(first) + len(last) or not (folded.startswith(first) and folded.endswith(last)):
+        return False
+    place, end = len(first), len(folded) - len(last)
+    for piece in middle:
+        place = folded.find(piece, place, end)
+        if place < 0:
+            return False
+        place += len(piece)
+    return True
+
+
+def _literals(pattern: str) -> int:
+    return len(pattern.casefold().replace("*", ""))
+
+
+def _wildcards(folded: str, rules: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The wildcard rules that take a name, the most specific first."""
+    fitting = [rule for rule in rules if "*" in rule[0] and _matches(rule[0], folded)]
+    return sorted(fitting, key=lambda rule: (-_literals(rule[0]), rule[0].count("*"), rule[0].casefold(), rule))
+
+
+def _bare(model: str) -> str:
+    """A Gemini name as upstream's path wants it: in lower case, without prefix. Other names stay as they are."""
+    folded = model.casefold()
+    for prefix in _PREFIXES:
+        if folded.startswith(prefix) and folded.removeprefix(prefix).startswith(_NATIVE):
+            return folded.removeprefix(prefix)
+    return folded if folded.startswith(_NATIVE) else model
 
 
 def successor(model: str, listed: frozenset[str]) -> str:
@@ -99,32 +167,65 @@ def successor(model: str, listed: frozenset[str]) -> str:
     return model  # a list never turns a request away: upstream itself says what it does not have
 
 
+def candidates(
+    name: str, user_rules: tuple[tuple[str, str], ...], default: str, listed: frozenset[str] = frozenset()
+) -> Iterator[Candidate]:
+    """The rules that take a name, the winner first; the others are looked for only when they are asked for."""
+
+    def candidate(kind: Kind, pattern: str, target: str) -> Candidate:
+        return Candidate(kind=kind, pattern=pattern, target=target, model=successor(_bare(target), listed))
+
+    folded = name.casefold()
+    for pattern, model in user_rules:
+        if "*" not in pattern and pattern.casefold() == folded:
+            yield candidate(Kind.EXACT, pattern, model)
+    for pattern, model in _wildcards(folded, user_rules):
+        yield candidate(Kind.WILDCARD, pattern, model)
+    bare = _bare(folded)
+    if bare.startswith(_NATIVE) or bare in listed:
+        yield candidate(Kind.NATIVE, bare, bare)
+    if folded in BUILT_IN and "*" not in folded:
+        yield candidate(Kind.BUILT_IN, folded, BUILT_IN[folded])
+    for pattern, model in _wildcards(folded, BUILT_IN.items()):
+        yield candidate(Kind.BUILT_IN_WILDCARD, pattern, model)
+    if default:
+        yield candidate(Kind.DEFAULT, "", default)
+
+
 def resolve(
     name: str, user_rules: tuple[tuple[str, str], ...], default: str, listed: frozenset[str] = frozenset()
 ) -> Resolved:
     """The model for a client's name. Raises NotFound `model_not_found` where no rule takes it."""
-    folded = name.casefold()
-    for pattern, model in user_rules:
-        if "*" not in pattern and pattern.casefold() == folded:
-            return Resolved(model=successor(model, listed), rule=f"model_map: {pattern}")
-    best = _best_wildcard(folded, user_rules)
-    if best is not None:
-        return Resolved(model=successor(best[1], listed), rule=f"model_map: {best[0]}")
-    bare = folded
-    for prefix in _PREFIXES:
-        if bare.startswith(prefix + "gem"):
-            bare = bare.removeprefix(prefix)
-    if bare.startswith(_NATIVE):
-        found = successor(bare, listed)
-        return Resolved(model=found, rule="Gemini name as it is" if found == bare else f"successor of {bare}")
-    if folded in BUILT_IN and "*" not in folded:
-        return Resolved(model=successor(BUILT_IN[folded], listed), rule=f"built-in: {folded}")
-    best = _best_wildcard(folded, BUILT_IN.items())
-    if best is not None:
-        return Resolved(model=successor(best[1], listed), rule=f"built-in: {best[0]}")
-    if default:
-        return Resolved(model=successor(default, listed), rule="default_model")
-    raise NotFound(f"The model `{name[:200]}` does not exist or you do not have access to it.", code="model_not_found")
+    winner = next(candidates(name, user_rules, default, listed), None)
+    if winner is None:
+        message = f"The model `{name[:200]}` does not exist or you do not have access to it."
+        raise NotFound(message, code="model_not_found")
+    return Resolved(model=winner.model, rule=winner.rule)
+
+
+def explain(
+    name: str, user_rules: tuple[tuple[str, str], ...], default: str, listed: frozenset[str] = frozenset()
+) -> Explanation:
+    """All the rules that take a name, and why the first of them wins."""
+    fitting = tuple(candidates(name, user_rules, default, listed))
+    taken = {found.pattern for found in fitting if found.kind in (Kind.EXACT, Kind.WILDCARD)}
+    return Explanation(
+        winner=fitting[0] if fitting else None,
+        losers=tuple((loser, _lost_by(loser, fitting[0])) for loser in fitting[1:]),
+        others=tuple(pattern for pattern, _ in user_rules if pattern not in taken),
+    )
+
+
+def _lost_by(loser: Candidate, winner: Candidate) -> str:
+    """Why the loser comes after the winner, in the order of `candidates`."""
+    if loser.kind is not winner.kind:
+        return f"{winner.kind.value} goes before {loser.kind.value}"
+    mine, other = _literals(loser.pattern), _literals(winner.pattern)
+    if mine != other:
+        return f"less specific: {mine} literal characters, {winner.pattern} has {other}"
+    if loser.pattern.count("*") != winner.pattern.count("*"):
+        return f"less specific: more stars than {winner.pattern}"
+    return f"{winner.pattern} comes first"
 
 
 def shown_names(user_rules: tuple[tuple[str, str], ...], listed: Iterable[str]) -> tuple[str, ...]:

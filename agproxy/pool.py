@@ -17,7 +17,7 @@ class Account:
 
 def key_id(key: str) -> str:
     """A short name for a key that stays the same for ever and cannot be turned back."""
-    return "key-" + sha256(b"agproxy account\0" + key.encode()).hexdigest()[:10]
+    return "key-" + sha256(b"agproxy account\0" + key.encode(errors="surrogatepass")).hexdigest()[:10]
 
 
 def from_environment(environ: Mapping[str, str]) -> tuple[Account, ...]:

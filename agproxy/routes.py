@@ -91,7 +91,7 @@ def match(table: Sequence[Route], method: str, path: str) -> Match:
             code="method_not_supported",
             headers=(("allow", ", ".join(allowed)),),
         )
-    patterns = [route.pattern for route in table if "{" not in route.pattern]
+    patterns = [route.pattern for route in table if "{" not in route.pattern and route.pattern != "/"]
     close = difflib.get_close_matches("/" + "/".join(parts), patterns, 1, 0.4)
     hint = f" Did you mean /v1{close[0]}?" if close else ""
     raise NotFound(f"Invalid URL ({method} {path}).{hint} The base_url of this server ends in /v1.")

@@ -1,14 +1,25 @@
-"""Thought signatures for clients that lose them: a bounded memory of tool-call id -> signature.
+"""Thought signatures for clients that lose them: a bounded memory, by tool-call id and by an image's content.
 
-Gemini 3 wants the signature of a function call back with the call. Most clients send back only id, name and
-arguments, so what an answer carried is remembered here and put back by the call's id. A signature is good for the
-model that made it only. Lost on restart, on purpose: Gemini's documented bypass value then stands in.
+Gemini 3 wants the signature of a function call back with the call, and its image models that of each image. Most
+clients send back only id, name and arguments, or the picture, so what an answer carried is remembered here and put
+back. A signature is good for the model that made it only. Lost on restart, on purpose: Gemini's documented bypass
+value then stands in.
 """
 
 from collections import OrderedDict
 from dataclasses import replace
+from hashlib import sha256
 
-from .conversation import Part, Request, ToolCall, ToolResult
+from .conversation import Media, Part, Request, ToolCall, ToolResult
+
+
+def _key(part: Part) -> str | None:
+    """What a part is known again by, or None for parts that need no signature."""
+    if isinstance(part, ToolCall):
+        return part.id
+    if isinstance(part, Media) and part.data is not None:
+        return "media:" + sha256(part.data.encode()).hexdigest()
+    return None
 
 
 class SignatureMemory:
@@ -20,12 +31,16 @@ class SignatureMemory:
         self._known: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._characters = 0
 
-    def remember(self, model: str, call: ToolCall) -> None:
-        if call.id is None or call.opaque is None:
+    def remember(self, model: str, part: Part) -> None:
+        """Keep a part's signature, if it has one."""
+        if isinstance(part, ToolResult) or part.opaque is None:
             return
-        self._forget(self._known.pop((model, call.id), ""))
-        self._known[(model, call.id)] = call.opaque
-        self._characters += len(call.opaque)
+        key = _key(part)
+        if key is None:
+            return
+        self._forget(self._known.pop((model, key), ""))
+        self._known[(model, key)] = part.opaque
+        self._characters += len(part.opaque)
         while len(self._known) > self._max_count or self._characters > self._max_characters:
             self._forget(self._known.popitem(last=False)[1])
 
@@ -33,16 +48,17 @@ class SignatureMemory:
         self._characters -= len(signature)
 
     def restore(self, request: Request, model: str) -> Request:
-        """The request with remembered signatures on calls that came without one."""
+        """The request with remembered signatures on the model's calls and images that came without one."""
+        if not self._known:
+            return request
 
         def restored(part: Part) -> Part:
-            if isinstance(part, ToolCall) and part.opaque is None and part.id is not None:
-                known = self._known.get((model, part.id))
-                return part if known is None else replace(part, opaque=known)
-            return part
+            if not isinstance(part, ToolCall | Media) or part.opaque is not None:
+                return part
+            key = _key(part)
+            known = None if key is None else self._known.get((model, key))
+            return part if known is None else replace(part, opaque=known)
 
-        if not any(isinstance(part, ToolCall) for turn in request.turns for part in turn.parts):
-            return request
         turns = tuple(replace(turn, parts=tuple(map(restored, turn.parts))) for turn in request.turns)
         return replace(request, turns=turns)
 

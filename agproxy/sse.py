@@ -31,7 +31,8 @@ _FIELDS = frozenset({b"data", b"event", b"id", b"retry"})
 class Decoder:
     """Bytes in, events out. `stray` holds the text of lines that belong to no event, joined by LF.
 
-    max_event_bytes bounds what one event, or all stray text, may take.
+    max_event_bytes bounds the lines of one event, and all stray text. A DecodeError that events came before in the
+    same bytes is raised by the next call, so that the same events come out in any split.
     """
 
     def __init__(self, *, max_event_bytes: int = 64 * 1024 * 1024) -> None:
@@ -45,6 +46,7 @@ class Decoder:
         self._data_bytes = 0
         self._stray: list[bytes] = []
         self._stray_bytes = 0
+        self._error: DecodeError | None = None
 
     @property
     def stray(self) -> str:
@@ -53,19 +55,30 @@ class Decoder:
 
     def feed(self, data: bytes) -> list[Event]:
         """Events that these bytes complete."""
+        if self._error is not None:
+            raise self._error
+        events: list[Event] = []
+        try:
+            self._lines(data, events)
+        except DecodeError as error:
+            self._error = error
+            if not events:
+                raise
+        return events
+
+    def _lines(self, data: bytes, events: list[Event]) -> None:
         if self._after_cr and data:
             self._after_cr = False
             if data.startswith(b"\n"):  # second half of a CRLF that was split
                 data = data[1:]
         if not data:
-            return []
+            return
         lines = data.splitlines(keepends=True)  # bytes split at CR, LF and CRLF only, as the standard has it
         last = lines[-1]
         if last[-1] not in b"\r\n":
             lines.pop()
         elif last.endswith(b"\r"):
             self._after_cr = True
-        events: list[Event] = []
         for line in lines:
             if self._pending:
                 self._pending.append(line)
@@ -77,10 +90,11 @@ class Decoder:
             self._pending.append(last)
             self._pending_bytes += len(last)
             self._check(self._pending_bytes + self._data_bytes)
-        return events
 
     def finish(self) -> list[Event]:
         """The event that the end of the stream cut short of its blank line, if there is one."""
+        if self._error is not None:
+            raise self._error
         events: list[Event] = []
         if self._pending:
             line = b"".join(self._pending)
@@ -94,6 +108,7 @@ class Decoder:
             raise DecodeError(f"an event of over {self._max} bytes")
 
     def _line(self, line: bytes, events: list[Event]) -> None:
+        self._check(len(line) + self._data_bytes)
         if self._at_start:
             self._at_start = False
             line = line.removeprefix(b"\xef\xbb\xbf")
@@ -118,7 +133,7 @@ class Decoder:
             value = value.removeprefix(b" ")
             if field not in _FIELDS:
                 self._stray.append(line)
-                self._stray_bytes += len(line)
+                self._stray_bytes += len(line) + 1
                 self._check(self._stray_bytes)
                 return
             if field != b"data":
@@ -126,8 +141,7 @@ class Decoder:
                     self._name = value
                 return
         self._data.append(value)
-        self._data_bytes += len(value)
-        self._check(self._data_bytes)
+        self._data_bytes += len(line) + 1  # with its end: empty lines take memory too
 
 
 def encode(data: bytes, name: str | None = None) -> bytes:

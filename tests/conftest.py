@@ -23,3 +23,7 @@ def gateway(simulator, tmp_path_factory):
     )
     yield running
     running.stop()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--update-golden", action="store_true", help="rewrite what golden cases expect; review the diff")

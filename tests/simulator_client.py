@@ -81,7 +81,11 @@ class Kept:
 
     @property
     def calls(self) -> list[tuple[str, Any]]:
-        return [(part["functionCall"]["name"], part["functionCall"]["args"]) for part in self.parts if "functionCall" in part]
+        return [
+            (part["functionCall"]["name"], part["functionCall"]["args"])
+            for part in self.parts
+            if "functionCall" in part
+        ]
 
     @property
     def chunks(self) -> list[Any]:

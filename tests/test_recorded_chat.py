@@ -128,9 +128,7 @@ def _whole_calls(pieces: list[dict]) -> list[tuple[str, dict]]:
                 new = value if following is None else ([] if following.startswith("[") else {})
                 if isinstance(key, int) and key == len(place):
                     place.append(new)
-                elif isinstance(key, str) and (following is None or key not in place):
-                    place[key] = new
-                elif following is None:
+                elif (isinstance(key, str) and (following is None or key not in place)) or following is None:
                     place[key] = new
                 place = place[key]
     return calls

@@ -1,6 +1,7 @@
 """Every recorded request that the real API took has to be taken by the simulated one, and recorded answers replay."""
 
 import json
+from functools import cache
 
 import pytest
 from recorded import FOLDER, exchanges, need_recorded, upstream_answers
@@ -27,6 +28,11 @@ def test_what_the_real_api_took_is_taken(exchange):
     assert answer.status == 200, answer.body[:600]
 
 
+@cache
+def replaying(folder: str) -> Simulator:
+    return Simulator(replay=FOLDER / folder)
+
+
 def test_there_is_something_to_take():
     assert len(ACCEPTED) > 200
 
@@ -41,13 +47,8 @@ def test_an_exchange_folder_replays_in_order(name):
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=[f"{answer.folder}/{answer.name}" for answer in ANSWERS])
 def test_a_recorded_answer_says_the_same_whole_and_as_a_stream(answer):
-    if answer.folder.startswith("exchanges"):
-        simulator = Simulator(replay=FOLDER / answer.folder)
-        marked = prompt(f"[[sim:replay={answer.name}]]")
-    else:
-        simulator = Simulator(replay=FOLDER / answer.folder)
-        stem = answer.name.removesuffix(".json").removesuffix(".txt").removesuffix(".chunks")
-        marked = prompt(f"[[sim:replay={stem}]]")
+    simulator = replaying(answer.folder)
+    marked = prompt(f"[[sim:replay={answer.name}]]")
     wanted = [part for part in streamed_parts(list(answer.chunks)) if part.get("text") and not part.get("thought")]
 
     whole = ask("/v1beta/models/gemini-2.5-flash:generateContent", marked, simulator=simulator)

@@ -204,7 +204,7 @@ def test_an_unknown_variable_is_a_warning_and_an_unknown_key_an_error(tmp_path):
     assert any("AGPROXY_AUTHMODE" in line and "AGPROXY_AUTH_MODE" in line for line in running.lines)
 
     (tmp_path / "config.json").write_text('{"proxy": {"auth_mod": "strict"}}')
-    with pytest.raises(AssertionError, match="did you mean proxy.auth_mode"):
+    with pytest.raises(AssertionError, match=r"did you mean proxy\.auth_mode"):
         start("serve", home=tmp_path)
 
 

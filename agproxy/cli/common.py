@@ -2,21 +2,37 @@
 
 import argparse
 import asyncio
+import difflib
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import config
-from ..config import SETTINGS, Loaded
+from ..config import SETTINGS, Loaded, Setting
 from ..io import home as home_io
+from .colour import complain
 
 if TYPE_CHECKING:
     # argparse does not say this type aloud; it is what add_subparsers returns.
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
+EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+
+# The first setting of each group, in the order of config.SETTINGS -> the group's heading in --help and README.
+HEADINGS = {
+    "host": "where it listens",
+    "auth_mode": "who may use it",
+    "upstream_url": "where answers come from",
+    "model_map": "models",
+    "max_attempts": "attempts",
+    "thoughts": "translation",
+    "max_connections": "limits of the server",
+    "connect_timeout_seconds": "limits of the upstream client",
+    "log_level": "logs",
+}
 
 
 class Help(argparse.HelpFormatter):
@@ -24,6 +40,38 @@ class Help(argparse.HelpFormatter):
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=32, width=110)
+
+
+class RawHelp(Help, argparse.RawDescriptionHelpFormatter):
+    """The same, with the line breaks of descriptions and epilogs kept."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaint is one line: argparse would print all flags above it. It takes no shortened flags,
+    since a flag of tomorrow could change what they mean."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**({"formatter_class": Help, "allow_abbrev": False} | options))
+
+    def error(self, message: str) -> NoReturn:
+        complain(f"{message} (see {self.prog} --help)")
+        raise SystemExit(EXIT_USAGE)
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """A hint for a word that is none of these."""
+    close = difflib.get_close_matches(word, list(words), 1, 0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def groups() -> dict[str, list[Setting]]:
+    """The settings under their headings, in order."""
+    found: dict[str, list[Setting]] = {}
+    heading = ""
+    for setting in SETTINGS:
+        heading = HEADINGS.get(setting.name, heading)
+        found.setdefault(heading, []).append(setting)
+    return found
 
 
 def add_home(parser: argparse.ArgumentParser) -> None:
@@ -38,18 +86,26 @@ def add_home(parser: argparse.ArgumentParser) -> None:
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """A flag for every setting but the secret ones: what stands in argv, everybody on the machine can read."""
     add_home(parser)
-    for setting in SETTINGS:
-        if setting.secret:
-            continue
-        shown = config.show(setting, setting.default) or "empty"
-        note = f"{setting.help} (default {shown}{' ' + setting.unit if setting.unit else ''})".replace("%", "%%")
-        if setting.kind == "bool":
-            parser.add_argument(
-                setting.flag, dest=setting.name, nargs="?", const="on", metavar="on|off", default=None, help=note
-            )
-        else:
-            metavar = "|".join(setting.choices) if setting.choices else setting.kind.upper()
-            parser.add_argument(setting.flag, dest=setting.name, metavar=metavar, default=None, help=note)
+    for heading, settings in groups().items():
+        group = parser.add_argument_group(heading)
+        for setting in settings:
+            if not setting.secret:
+                _add_flag(group, setting)
+    parser.formatter_class = RawHelp
+    secrets = "\n".join(f"  {s.variable:<24}{s.help}" for s in SETTINGS if s.secret)
+    parser.epilog = f"only in the environment or in config.json, since other users can read flags:\n{secrets}"
+
+
+def _add_flag(group: "argparse._ArgumentGroup", setting: Setting) -> None:
+    shown = config.show(setting, setting.default) or "empty"
+    note = f"{setting.help} (default {shown}{' ' + setting.unit if setting.unit else ''})".replace("%", "%%")
+    if setting.kind == "bool":
+        group.add_argument(
+            setting.flag, dest=setting.name, nargs="?", const="on", metavar="on|off", default=None, help=note
+        )
+    else:
+        metavar = "|".join(setting.choices) if setting.choices else setting.kind.upper()
+        group.add_argument(setting.flag, dest=setting.name, metavar=metavar, default=None, help=note)
 
 
 def home_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Path:

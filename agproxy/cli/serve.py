@@ -1,26 +1,37 @@
-"""`agproxy serve`: the gateway, its client, its accounts and the embedded simulator, put together and run."""
+"""`agproxy serve`: the gateway with the user's settings, a banner, and signals to stop it."""
 
 import argparse
 import asyncio
 import os
 import sys
-import time
-from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from .. import __version__, pool
 from ..config import Config
 from ..io import logs
-from .common import EXIT_USAGE, Help, add_settings, load, wait_for_stop
+from .colour import BOLD, YELLOW, paint, warn
+from .common import add_settings, load, wait_for_stop
 
 if TYPE_CHECKING:
+    from ..embed import Running
     from .common import Commands
 
-_SIMULATOR_KEY = "simulated"
+
+_DESCRIPTION = """\
+Run the gateway until Ctrl-C or SIGTERM; a second one cuts the answers that are still open.
+
+Upstream accounts: GEMINI_API_KEY (else GOOGLE_API_KEY), one key or several by commas. Every setting below can also
+stand in the environment (AGPROXY_PORT for --port) or in config.json of the home folder; a flag goes before the
+environment, and that before config.json. `agproxy config` shows which one holds."""
 
 
 def add(commands: "Commands") -> None:
-    parser = commands.add_parser("serve", help="the gateway (default)", formatter_class=Help)
+    parser = commands.add_parser(
+        "serve",
+        help="the gateway (what agproxy does when no command is named)",
+        usage="agproxy [serve] [--home DIR] [--SETTING VALUE ...]",
+        description=_DESCRIPTION,
+    )
     add_settings(parser)
     parser.set_defaults(run=run)
 
@@ -29,80 +40,37 @@ def run(options: argparse.Namespace) -> int:
     loaded = load(options, os.environ)
     logs.set_up(loaded.config.log_level)
     for warning in loaded.warnings:
-        print(f"agproxy: warning: {warning}", file=sys.stderr)
-    accounts = pool.from_environment(os.environ)
-    return asyncio.run(_serve(loaded.config, accounts))
+        warn(warning)
+    return asyncio.run(_serve(loaded.config, pool.from_environment(os.environ)))
 
 
 async def _serve(settings: Config, accounts: tuple[pool.Account, ...]) -> int:
-    from ..gateway import Gateway
-    from ..io.client import Client
-    from ..io.server import Server
+    from ..embed import listening  # here, so that the other commands start without asyncio's and TLS's weight
 
-    stops: list[Callable[[], Awaitable[None]]] = []
-    base_url = f"{settings.upstream_url.rstrip('/')}/{settings.upstream_version}"
-    is_simulated = settings.simulate == "on" or (settings.simulate == "auto" and not accounts)
-    if is_simulated:
-        base_url, stop = await _embed_simulator(settings)
-        stops.append(stop)
-        accounts = (pool.Account(id="simulated", key=_SIMULATOR_KEY, label="simulator"),)
-    client = Client(settings)
-    gateway = Gateway(
-        config=settings,
-        pool=pool.Pool(accounts),
-        send=client.send,
-        base_url=base_url,
-        now=time.time,
-        clock=time.monotonic,
-        new_id=lambda: os.urandom(12).hex(),
-    )
-    server = Server(settings, gateway.handle, gateway.refuse, lambda: f"req_{os.urandom(16).hex()}")
-    try:
-        bound = await server.start([settings.host], settings.port)
-    except OSError as error:
-        print(f"agproxy: cannot listen on {settings.host}:{settings.port}: {error.strerror or error}", file=sys.stderr)
-        status = EXIT_USAGE
-    else:
-        print(_banner(settings, bound, accounts, is_simulated), file=sys.stderr, flush=True)
-        status = await wait_for_stop(server.close, settings.drain_seconds)
-    await gateway.close()
-    await client.close()
-    for stop in stops:
-        await stop()
-    return status
+    async with listening(settings, accounts) as running:
+        print(_banner(settings, running), file=sys.stderr, flush=True)
+        return await wait_for_stop(running.close, settings.drain_seconds)
 
 
-async def _embed_simulator(settings: Config) -> tuple[str, Callable[[], Awaitable[None]]]:
-    """Start the simulated Gemini on a free loopback port; its base URL and how to stop it."""
-    from ..io.server import Server
-    from ..simulator import Simulator, refuse
-
-    server = Server(settings, Simulator(), refuse, lambda: os.urandom(8).hex())
-    bound = await server.start(["127.0.0.1"], 0)
-    return f"http://127.0.0.1:{bound[0][1]}/{settings.upstream_version}", lambda: server.close(0)
-
-
-def _banner(
-    settings: Config, bound: Sequence[tuple[str, int]], accounts: Sequence[pool.Account], is_simulated: bool
-) -> str:
-    urls = [f"http://{f'[{host}]' if ':' in host else host}:{port}/v1" for host, port in bound]
+def _banner(settings: Config, running: "Running") -> str:
+    urls, reach = running.urls, running.reach
     key = "YOUR_CLIENT_KEY" if settings.effective_auth_mode != "off" else "unused"
+    header = "" if key == "unused" else f" -H 'Authorization: Bearer {key}'"
     lines = [
-        f"agproxy {__version__} is ready",
+        paint(f"agproxy {__version__} is ready", BOLD, sys.stderr),
         f"  base_url   {'  '.join(urls)}",
         f"  auth       {settings.effective_auth_mode}",
     ]
-    if is_simulated:
-        lines += [
-            "  upstream   *** SIMULATED GEMINI: every answer is made up on this machine, none comes from Google ***",
-        ]
+    if reach.is_simulated:
+        note = "*** SIMULATED GEMINI: every answer is made up on this machine, none comes from Google ***"
+        lines.append(f"  upstream   {paint(note, YELLOW, sys.stderr)}")
     else:
         lines.append(f"  upstream   {settings.upstream_url}")
-        known = ", ".join(f"{account.id} ({account.label})" for account in accounts)
+        known = ", ".join(f"{account.id} ({account.label})" for account in reach.accounts)
         lines.append(f"  accounts   {known or 'none: set GEMINI_API_KEY, or try --simulate auto'}")
     lines += [
         f'  python     OpenAI(base_url="{urls[0]}", api_key="{key}")',
-        f"  curl       curl {urls[0]}/chat/completions -d "
+        f"  curl       curl{header} {urls[0]}/chat/completions -d "
         """'{"model":"gpt-4o","messages":[{"role":"user","content":"Hello"}]}'""",
     ]
     return "\n".join(lines)

@@ -1,8 +1,11 @@
 """What Chat Completions and legacy Completions share: finish words, stop sequences, what a part shows as text."""
 
+import re
+from dataclasses import replace
 from typing import Any, assert_never
 
 from ..conversation import (
+    Citation,
     Code,
     CodeOutput,
     Finish,
@@ -40,6 +43,39 @@ def visible_text(part: Part) -> str:
             return ""
         case _:
             assert_never(part)
+
+
+# What `visible_text` writes for media with data, so that it can be read back out of a client's history.
+_WRITTEN_MEDIA = re.compile(r"!?\[(?:image|[\w.+/-]+)\]\(data:([\w.+/-]+);base64,([A-Za-z0-9+/=]+)\)")
+
+
+def split_media(text: str) -> list[Text | Media]:
+    """An assistant's text with the data URIs that we wrote turned back into media, each in its place."""
+    if "](data:" not in text:
+        return [Text(text=text)]
+    parts: list[Text | Media] = []
+    end = 0
+    for match in _WRITTEN_MEDIA.finditer(text):
+        if match.start() > end:
+            parts.append(Text(text=text[end : match.start()]))
+        parts.append(Media(mime_type=match[1], data=match[2]))
+        end = match.end()
+    if end < len(text):
+        parts.append(Text(text=text[end:]))
+    return parts
+
+
+def shift(citations: tuple[Citation, ...], inserts: list[tuple[int, int]]) -> tuple[Citation, ...]:
+    """Citations moved by what stands in `content` besides text. inserts: (offset in the text, length) of each."""
+    if not inserts:
+        return citations
+
+    def moved(offset: int, *, is_end: bool) -> int:
+        return offset + sum(length for at, length in inserts if (at < offset if is_end else at <= offset))
+
+    return tuple(
+        replace(item, start=moved(item.start, is_end=False), end=moved(item.end, is_end=True)) for item in citations
+    )
 
 
 def decode_stop(value: Any, path: str, notices: list[Notice]) -> tuple[str, ...]:

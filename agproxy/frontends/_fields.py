@@ -140,7 +140,7 @@ def _bounded(value: float, path: str, least: float | None, most: float | None, k
             sign = "<=" if is_over else ">="
             raise InvalidRequest(
                 f"Invalid '{path}': {kind} {word} value. Expected a value {sign} {bound:g}, but got {value:g} instead.",
-                code=f"{kind}_{word.replace(' ', '_')}_value",
+                code=f"{kind}_{word[:9].replace(' ', '_')}_value",  # live: decimal_below_min_value
                 param=path,
             )
 

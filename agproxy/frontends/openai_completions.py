@@ -33,7 +33,7 @@ from ..errors import GatewayError, InvalidRequest
 from ..jsontext import JsonObject
 from . import _fields as read
 from ._chat_shapes import FINISH, decode_stop, visible_text
-from ._fields import ignored, mapped, refused
+from ._fields import ignored, mapped
 from ._openai import encode_error, fingerprint, session_of
 
 __all__ = ["FIELDS", "NAME", "ROUTES", "StreamEncoder", "decode_request", "encode_error", "encode_response"]
@@ -58,9 +58,23 @@ FIELDS = {
     "user": mapped("ties requests of one session together"),
     "best_of": ignored("each choice is a call of its own; none is thrown away", 1),
     "logit_bias": ignored("Gemini has no token bias", {}),
-    "logprobs": refused("Gemini gives no log probabilities in this form"),
-    "suffix": refused("Gemini does not fill in the middle", ""),
+    "logprobs": mapped("responseLogprobs, logprobs"),
+    "suffix": mapped("told to the model in words: Gemini has no fill-in-the-middle"),
 }
+
+
+# What stands in for fill-in-the-middle, which editors ask for and Gemini does not have.
+_FILL_IN = (
+    "You fill a gap in a text. The user gives what stands before the gap and what stands after it. Answer with the "
+    "text of the gap and nothing else: no quotes, no code fence, no explanation, nothing of the two given parts."
+)
+
+
+def _turn(prompt: str, suffix: str) -> Turn:
+    if not suffix:
+        return Turn(role=Role.USER, parts=(Text(text=prompt),))
+    given = (Text(text=f"Before the gap:\n{prompt}"), Text(text=f"After the gap:\n{suffix}"))
+    return Turn(role=Role.USER, parts=given)
 
 
 def _prompts(value: Any) -> list[str]:
@@ -86,8 +100,17 @@ def decode_request(body: JsonObject) -> Request:
                 "The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options"
             )
         read.obj(body["stream_options"], "stream_options")
-    if body.get("echo") is not None:
-        read.boolean(body["echo"], "echo")
+    has_echo = body.get("echo") is not None and read.boolean(body["echo"], "echo")
+    suffix = read.string(body["suffix"], "suffix") if body.get("suffix") is not None else ""
+    if suffix:
+        notices.append(Notice(param="suffix", message="suffix: told to the model in words"))
+    logprobs = None if body.get("logprobs") is None else read.integer(body["logprobs"], "logprobs", 0, 5)
+    if logprobs is not None and has_echo:
+        raise InvalidRequest(
+            "'logprobs' with 'echo' is not supported: Gemini gives no log probabilities of the prompt.",
+            code="unsupported_parameter",
+            param="logprobs",
+        )
 
     def optional(name: str, reader: Any, *args: Any) -> Any:
         return None if body.get(name) is None else reader(body[name], name, *args)
@@ -101,11 +124,14 @@ def decode_request(body: JsonObject) -> Request:
         presence_penalty=optional("presence_penalty", read.number, -2, 2),
         frequency_penalty=optional("frequency_penalty", read.number, -2, 2),
         candidates=optional("n", read.integer, 1, 128) or 1,
+        logprobs=logprobs is not None,
+        top_logprobs=logprobs or None,
     )
     requests = [
         Request(
             model=model,
-            turns=(Turn(role=Role.USER, parts=(Text(text=prompt),)),),
+            system=(Text(text=_FILL_IN),) if suffix else (),
+            turns=(_turn(prompt, suffix),),
             sampling=sampling,
             thinking=Thinking(summaries=False),
             session=session_of(body),
@@ -143,8 +169,23 @@ def _object(exchange: Exchange, choices: list[JsonObject], model: str | None) ->
     }
 
 
-def _choice(text: str, index: int, finish: str | None) -> JsonObject:
-    return {"text": text, "index": index, "logprobs": None, "finish_reason": finish}
+def _choice(text: str, index: int, finish: str | None, logprobs: JsonObject | None = None) -> JsonObject:
+    return {"text": text, "index": index, "logprobs": logprobs, "finish_reason": finish}
+
+
+def _logprobs(end: ChoiceEnded, exchange: Exchange) -> JsonObject | None:
+    """Log probabilities in the old form: lists of equal length, offsets counted from the start of the prompt."""
+    if end.logprobs is None:
+        return None
+    offsets = [len(_prompt_of(exchange, end.choice))]
+    for item in end.logprobs[:-1]:
+        offsets.append(offsets[-1] + len(item.token))
+    return {
+        "tokens": [item.token for item in end.logprobs],
+        "token_logprobs": [item.logprob for item in end.logprobs],
+        "top_logprobs": [dict(item.top) or None for item in end.logprobs],
+        "text_offset": offsets[: len(end.logprobs)],
+    }
 
 
 def _finish(end: ChoiceEnded) -> str:
@@ -158,7 +199,7 @@ def encode_response(response: Response, exchange: Exchange) -> JsonObject:
         text = "".join(visible_text(part) for part in choice.parts)
         if exchange.body.get("echo"):
             text = _prompt_of(exchange, index) + text
-        choices.append(_choice(text, index, _finish(choice.end)))
+        choices.append(_choice(text, index, _finish(choice.end), _logprobs(choice.end, exchange)))
     return _object(exchange, choices, response.model) | {"usage": _usage(response.usage)}
 
 
@@ -201,7 +242,10 @@ class StreamEncoder:
             case PartEnded():
                 return []
             case ChoiceEnded(choice=index):
-                return [*self._echo(index), self._frame([_choice("", index, _finish(event))])]
+                return [
+                    *self._echo(index),
+                    self._frame([_choice("", index, _finish(event), _logprobs(event, self._exchange))]),
+                ]
             case MessageEnded(usage=usage):
                 frames = [self._frame([], _usage(usage))] if self._include_usage else []
                 return [*frames, sse.DONE]

@@ -9,44 +9,27 @@ the answer has ended or failed. One timer a connection watches all its time-outs
 
 import asyncio
 import os
-import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from io import BytesIO
 from urllib.parse import urlsplit
 
-import certifi
 import h11
 
 from ..config import Config
 from ..errors import Overloaded, Retry, UpstreamFailed
 from ..http11 import Call, Headers, Reply, find
 from .coding import CodingError, Inflater, TooLarge, coding_of
-from .proxy import Dialogue, Proxy, ProxyRules, is_loopback_host, join_host, open_tunnel
+from .dial import PORTS, Dialer, Origin
+from .proxy import ProxyRules, is_loopback_host
 
-_PORTS = {"http": 80, "https": 443}
 _MAX_INFORMATIONAL = 16
-# Below this a request's body is joined to its head, so that both leave in one write; above, the copy costs more.
-_JOIN_BYTES = 65536
-# RFC 8305: how long one address of a host may be silent before the next one is tried beside it.
-_NEXT_ADDRESS_SECONDS = 0.25
+# A request's body is written in pieces of this size, each when the one before it has left: given to TLS as a whole, a
+# large one would be copied three times and stop the loop until it is encrypted.
+_PIECE_BYTES = 65536
 
 Feed = Callable[[bytes], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a connection leads. Connections of one origin are interchangeable."""
-
-    scheme: str
-    host: str
-    port: int
-    proxy: Proxy | None
-
-    @property
-    def place(self) -> str:
-        return join_host(self.host, None if self.port == _PORTS[self.scheme] else self.port)
 
 
 class _Stale(Exception):
@@ -84,19 +67,15 @@ class _Answer:
     # -- the gateway's side
 
     async def read(self) -> bytes:
-        pieces: list[bytes] = []
-        room = self._config.max_upstream_body_bytes
+        body = BytesIO()
 
         def keep(data: bytes) -> None:
-            nonlocal room
-            room -= len(data)
-            if room < 0:
-                limit = self._config.max_upstream_body_bytes
-                raise UpstreamFailed(f"{self._place}: the answer is over {limit} bytes", code="bad_upstream")
-            pieces.append(data)
+            if body.tell() + len(data) > self._config.max_upstream_body_bytes:
+                raise self._too_large()
+            body.write(data)
 
         await self.pump(keep)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return body.getvalue()
 
     async def pump(self, feed: Feed, reply: Reply | None = None) -> None:
         if self._is_used:
@@ -135,6 +114,10 @@ class _Answer:
         self.is_slow = False
         if self._connection is not None:
             self._connection.update_reading()
+
+    def _too_large(self) -> UpstreamFailed:
+        limit = self._config.max_upstream_body_bytes
+        return UpstreamFailed(f"{self._place}: the answer is over {limit} bytes", code="bad_upstream")
 
     # -- the connection's side
 
@@ -181,8 +164,7 @@ class _Answer:
             try:
                 data = self._inflater.decode(data, self._config.max_upstream_body_bytes)
             except TooLarge:
-                limit = self._config.max_upstream_body_bytes
-                raise UpstreamFailed(f"{self._place}: the answer is over {limit} bytes", code="bad_upstream") from None
+                raise self._too_large() from None
             except CodingError as error:
                 raise UpstreamFailed(f"{self._place}: {error}", code="bad_upstream") from None
         if not data:
@@ -233,6 +215,8 @@ class _Connection(asyncio.Protocol):
         self._has_eof = False
         self._informational = 0
         self._stamp = 0.0  # of the last sign of life
+        self._outgoing = memoryview(b"")  # of the request's body: not yet given to the transport
+        self._is_write_paused = False
         self._unsent = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -245,6 +229,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        transport.set_write_buffer_limits(high=_PIECE_BYTES)
 
     def data_received(self, data: bytes) -> None:
         answer = self._answer
@@ -259,11 +244,25 @@ class _Connection(asyncio.Protocol):
     def eof_received(self) -> None:
         answer = self._answer
         self._has_eof = True
-        if answer is not None and answer.has_head:
+        if answer is not None and answer.has_head and self._is_end_genuine():
             self._h11.receive_data(b"")  # ends a body that has no length; cuts any other
             self._parse(answer)
         self._lose_answer()
         self.abort()
+
+    def _is_end_genuine(self) -> bool:
+        """Whether upstream itself said that it ends. Under TLS anybody on the way can close the TCP connection, and a
+        body without a length would pass for whole; only close_notify comes from upstream (RFC 9112, section 9.8)."""
+        assert self._transport is not None
+        tls = self._transport.get_extra_info("ssl_object")
+        if tls is None:
+            return True
+        try:
+            return bool(tls.read(1) == b"")
+        except ssl.SSLZeroReturnError:
+            return True
+        except ssl.SSLError:
+            return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_lost = True
@@ -299,15 +298,29 @@ class _Connection(asyncio.Protocol):
         if body:
             self._h11.send_with_data_passthrough(h11.Data(data=body))
         self._h11.send(h11.EndOfMessage())
-        if len(body) <= _JOIN_BYTES:
-            self._transport.write(head + body)
-        else:
-            self._transport.write(head)
-            self._transport.write(memoryview(body))
-        self._unsent = self._transport.get_write_buffer_size()
+        self._transport.write(head + body[:_PIECE_BYTES])
+        self._outgoing = memoryview(body)[_PIECE_BYTES:]
+        self._send_on()
+        self._unsent = self._count_unsent()
         self._arm()
         await answer.wait_for_head()
         return answer
+
+    def pause_writing(self) -> None:
+        self._is_write_paused = True
+
+    def resume_writing(self) -> None:
+        self._is_write_paused = False
+        self._send_on()
+
+    def _send_on(self) -> None:
+        while self._outgoing and not self._is_write_paused and self._transport is not None:
+            piece, self._outgoing = self._outgoing[:_PIECE_BYTES], self._outgoing[_PIECE_BYTES:]
+            self._transport.write(piece)
+
+    def _count_unsent(self) -> int:
+        assert self._transport is not None
+        return len(self._outgoing) + self._transport.get_write_buffer_size()
 
     def _parse(self, answer: _Answer) -> None:
         """Hand over all that h11 can read. Whatever a step raises is the end of the answer, not of the loop."""
@@ -382,7 +395,7 @@ class _Connection(asyncio.Protocol):
             and not parser.trailing_data[0]
             and not self._has_eof
             and not transport.is_closing()
-            and transport.get_write_buffer_size() == 0
+            and self._count_unsent() == 0
             and self.pool is not None
         )
         if not can_rest:
@@ -399,6 +412,7 @@ class _Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once. Bytes not sent and not read are lost."""
+        self._outgoing = memoryview(b"")
         self._let_go(UpstreamFailed(f"the answer of {self.origin.place} was given up", code="upstream_closed"))
         if self._transport is not None:
             self._transport.abort()
@@ -443,7 +457,7 @@ class _Connection(asyncio.Protocol):
         if self._transport is None or self._is_lost:
             return
         now = self._loop.time()
-        unsent = self._transport.get_write_buffer_size()
+        unsent = self._count_unsent()
         if unsent != self._unsent:  # the request is still leaving: that is a sign of life, too
             self._unsent = unsent
             self._stamp = now
@@ -479,7 +493,7 @@ class _Pool:
         return self._open == 0 and not self._waiters
 
     async def acquire(self, *, fresh: bool) -> _Connection | None:
-        """A resting connection, or None: a place for a new one, to be filled by `add` or given back by `free`."""
+        """A resting connection, or None: a place for a new one, which counts until `forget` or `free`."""
         while True:
             while self._resting and not fresh:
                 connection = self._resting.pop()  # the one used last: the others may then expire
@@ -507,10 +521,6 @@ class _Pool:
             self.free()
         elif given.is_open:
             self.release(given)
-
-    def add(self, connection: _Connection) -> None:
-        """Fill a place that `acquire` gave."""
-        connection.pool = self
 
     def release(self, connection: _Connection) -> None:
         """The connection's answer is over and it can take another."""
@@ -551,7 +561,7 @@ class Client:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._rules = ProxyRules(config.upstream_proxy, os.environ)
-        self._tls: ssl.SSLContext | None = None
+        self._dialer = Dialer(config)
         self._pools: dict[Origin, _Pool] = {}
         self._connections: set[_Connection] = set()
         self._is_closed = False
@@ -590,9 +600,9 @@ class Client:
             host, port = parts.hostname or "", parts.port
         except ValueError:
             host, port = "", None
-        if not host or parts.scheme not in _PORTS or "@" in parts.netloc:
+        if not host or parts.scheme not in PORTS or "@" in parts.netloc:
             raise UpstreamFailed("the upstream URL is not http(s)://host", code="upstream_url", retry=Retry.NEVER)
-        scheme, port = parts.scheme, port or _PORTS[parts.scheme]
+        scheme, port = parts.scheme, port or PORTS[parts.scheme]
         if scheme == "http" and not self._config.allow_plain_http and not is_loopback_host(host):
             raise UpstreamFailed(
                 f"{host} is not called over plain http: keys would travel unencrypted (setting allow_plain_http)",
@@ -639,12 +649,12 @@ class Client:
         if connection is not None:
             return connection
         try:
-            connection = await self._dial_in_time(origin)
+            connection = await self._dialer.dial(origin, lambda: _Connection(origin, self._config, self._forget))
         finally:
             if connection is None:
                 pool.free()
                 self._drop_empty_pool(origin)
-        pool.add(connection)
+        connection.pool = pool
         self._connections.add(connection)
         if self._is_closed:  # meanwhile
             connection.abort()
@@ -661,79 +671,3 @@ class Client:
         pool = self._pools.get(origin)
         if pool is not None and pool.is_empty:
             del self._pools[origin]
-
-    async def _dial_in_time(self, origin: Origin) -> _Connection:
-        seconds = self._config.connect_timeout_seconds
-        place = origin.place if origin.proxy is None else f"{origin.place} through {origin.proxy.place}"
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._dial(origin)
-        except TimeoutError:
-            message = f"{place}: no connection within {seconds:g} s"
-            raise UpstreamFailed(message, status=504, code="upstream_timeout") from None
-        except ssl.SSLCertVerificationError as error:
-            message = f"{place}: its TLS certificate is not trusted: {error.verify_message}"
-            raise UpstreamFailed(message, code="upstream_tls") from None
-        except ssl.SSLError as error:
-            words = (error.reason or "the handshake failed").replace("_", " ").lower()
-            raise UpstreamFailed(f"{place}: TLS: {words}", code="upstream_tls") from None
-        except socket.gaierror:
-            message = f"{place}: the host name cannot be resolved"
-            raise UpstreamFailed(message, code="upstream_connect") from None
-        except OSError as error:
-            words = os.strerror(error.errno) if error.errno else str(error) or "the connection was closed"
-            raise UpstreamFailed(f"{place}: cannot connect: {words}", code="upstream_connect") from None
-
-    async def _dial(self, origin: Origin) -> _Connection:
-        """TCP, the proxy's handshake and TLS, whichever the origin needs."""
-        loop = asyncio.get_running_loop()
-        connection = _Connection(origin, self._config, self._forget)
-        proxy = origin.proxy
-        if proxy is None:
-            tls = self._context() if origin.scheme == "https" else None
-            await loop.create_connection(
-                lambda: connection, origin.host, origin.port, ssl=tls, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS
-            )
-            return connection
-        tls = self._context() if proxy.scheme == "https" else None
-        if origin.scheme == "http" and proxy.scheme != "socks5":
-            await loop.create_connection(lambda: connection, proxy.host, proxy.port, ssl=tls)
-            return connection
-        transport: asyncio.Transport | None
-        transport, dialogue = await loop.create_connection(Dialogue, proxy.host, proxy.port, ssl=tls)
-        is_open = False
-        try:
-            await open_tunnel(dialogue, proxy, origin.host, origin.port)
-            if origin.scheme == "https":
-                transport = await loop.start_tls(transport, connection, self._context(), server_hostname=origin.host)
-                if transport is None:
-                    raise ConnectionResetError
-            else:
-                transport.set_protocol(connection)
-            connection.connection_made(transport)
-            is_open = True
-            return connection
-        finally:
-            if not is_open:
-                dialogue.transport.abort()
-
-    def _context(self) -> ssl.SSLContext:
-        """TLS as browsers do it; made at the first need, since reading the certificates takes longer than start-up."""
-        if self._tls is None:
-            file = self._config.ca_file or os.environ.get("SSL_CERT_FILE", "")
-            try:
-                if file:
-                    context = ssl.create_default_context(cafile=file)
-                else:
-                    # As text, not by path: inside a zipapp there is no path.
-                    context = ssl.create_default_context(cadata=certifi.contents())
-            except (OSError, ssl.SSLError) as error:
-                words = error.strerror or error.reason if isinstance(error, ssl.SSLError) else error.strerror
-                raise UpstreamFailed(
-                    f"the CA certificates in {file or 'certifi'} cannot be used: {words}",
-                    code="upstream_tls",
-                    retry=Retry.NEVER,
-                ) from None
-            context.set_alpn_protocols(["http/1.1"])
-            self._tls = context
-        return self._tls

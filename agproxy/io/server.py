@@ -1,8 +1,7 @@
 """The HTTP/1.1 server: bytes of clients <-> HttpRequest and Reply, on h11 and asyncio.
 
 Follows RFC 9110 and RFC 9112. Knows sockets, time-outs and limits; must not know any API's JSON: `refuse` renders
-what is refused here. h11 parses and keeps the legal order; it is lenient where a proxy in front of it could read the
-same bytes otherwise (request smuggling), so `parse_head` checks every head before h11 sees it.
+what is refused here. h11 parses and keeps the legal order; `heads` refuses what h11 is too lenient about.
 
 Data is pushed: a chunk that comes from upstream goes through the handler's feed into `Reply.write` and to the
 client's socket within one callback, without a task, a timer or a queue. A reader that is too slow pauses the
@@ -16,11 +15,11 @@ import functools
 import http
 import logging
 import os
-import re
 import socket
 import time
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
+from io import BytesIO
 
 import h11
 
@@ -28,6 +27,7 @@ from ..config import Config
 from ..errors import ConfigError, GatewayError, HttpRefused, InternalError, Overloaded
 from ..http11 import Flow, Handler, Headers, HttpRequest, HttpResponse, find
 from .coding import CodingError, Inflater, TooLarge, coding_of
+from .heads import complain_of_start, decode_headers, describe, has_stray_lf, parse_head, path_of, split_target
 
 log = logging.getLogger("agproxy.server")
 
@@ -40,108 +40,21 @@ LINGER_SECONDS = 2.0
 ACCEPT_PAUSE_SECONDS = 1.0
 # Beyond max_connections a client is answered 503; beyond this many more it is not let in at all.
 SPARE_CONNECTIONS = 64
-_ACCEPTS_PER_WAKE = 64
+_ACCEPTS_PER_TURN = 64
 _BACKLOG = 1024
 
 INTERNAL_ERROR = "The gateway failed to answer; its log has the details under this request id."
 
 
-# --- heads -----------------------------------------------------------------------------------------------------
-
 _CRLF = b"\r\n"
 _END_OF_HEAD = b"\r\n\r\n"
-_TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
-_TLS_HANDSHAKE = 0x16
-_STRAY_BYTE = re.compile(rb"(?<!\r)\n|\r(?!\n)|\0")
-_STRAY_LF = re.compile(rb"(?<!\r)\n|\0")
-_FOLD = re.compile(rb"\r\n[ \t]")
-_FRAMING = re.compile(rb"\r\n(content-length|transfer-encoding)[ \t]*:([^\r]*)", re.IGNORECASE)
-_PATH = re.compile(rb"/[!-~]*")
-_BLOCK_BYTES = 65536
-_AUTHORITY = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%-]+(:[0-9]*)?|\[[0-9A-Fa-f:.]+\](:[0-9]*)?")
 _BODILESS = frozenset({204, 304})
-_ALLOW = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
-
-
-def parse_head(raw: bytes, connection: h11.Connection) -> h11.Request:
-    """The request of one whole head. Raises HttpRefused for all that RFC 9112 forbids and h11 alone lets pass."""
-    if _STRAY_BYTE.search(raw):
-        raise HttpRefused("The request's head holds a bare CR, a bare LF or a NUL.")
-    if _FOLD.search(raw):
-        raise HttpRefused("A header is folded over several lines.")
-    framing: dict[bytes, bytes] = {}
-    for name, value in _FRAMING.findall(raw):
-        if framing:
-            # RFC 9112, 6.3: the ways of an attacker to have two servers see two different bodies.
-            raise HttpRefused("The request has more than one Content-Length or Transfer-Encoding.")
-        framing[name.lower()] = value.strip(b" \t")
-    if not framing.get(b"content-length", b"0").isdigit():
-        raise HttpRefused("Content-Length is no number.")
-    if framing.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
-        raise HttpRefused("Transfer-Encoding may only be chunked.")
-    connection.receive_data(raw)
-    try:
-        request = connection.next_event()
-    except h11.RemoteProtocolError as error:
-        raise HttpRefused(_describe(error)) from None
-    assert isinstance(request, h11.Request)
-    if not b"1.0" <= request.http_version < b"2":
-        raise HttpRefused("Only HTTP/1.1 and HTTP/1.0 are spoken here.", status=505)
-    if request.method in (b"CONNECT", b"TRACE"):
-        raise HttpRefused(f"{request.method.decode()} is not served.", status=405, headers=(("allow", _ALLOW),))
-    if request.http_version == b"1.0" and b"transfer-encoding" in framing:
-        raise HttpRefused("HTTP/1.0 has no Transfer-Encoding.")
-    return request
-
-
-def _describe(error: h11.RemoteProtocolError) -> str:
-    """h11's complaint without the bytes that it quotes: they may hold a key."""
-    words = str(error)
-    if "Host: header" in words:
-        return "HTTP/1.1 wants exactly one Host header."
-    return f"The request is not HTTP: {words.partition(': ')[0]}."
+_BLOCK_BYTES = 65536
 
 
 def _sentence(error: Exception) -> str:
     words = str(error)
     return f"{words[0].upper()}{words[1:]}."
-
-
-def split_target(request: h11.Request) -> tuple[str, str, str | None]:
-    """Path, query and, of an absolute target (RFC 9112, 3.2.2), the authority. Raises HttpRefused."""
-    target = request.target.decode("ascii")
-    if target == "*" and request.method == b"OPTIONS":
-        return "*", "", None
-    authority = None
-    if not target.startswith("/"):
-        scheme, mark, rest = target.partition("://")
-        if not mark or scheme.lower() not in ("http", "https"):
-            raise HttpRefused("The request target is neither a path nor an http URL.")
-        end = min((i for i in (rest.find("/"), rest.find("?")) if i >= 0), default=len(rest))
-        authority, target = rest[:end], rest[end:]
-        if not target.startswith("/"):
-            target = "/" + target
-    path, _, query = target.partition("?")
-    return path, query, authority
-
-
-def decode_headers(request: h11.Request, authority: str | None) -> Headers:
-    """Headers as text. The authority of an absolute target replaces Host, as RFC 9112, 3.2.2 has it."""
-    headers = [(name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers]
-    if authority is not None:
-        headers = [(name, value) for name, value in headers if name != "host"]
-        headers.insert(0, ("host", authority))
-    host = find(headers, "host")
-    if host and not _AUTHORITY.fullmatch(host):
-        raise HttpRefused("Host is no host name.")
-    return tuple(headers)
-
-
-def _path_of(raw: bytes) -> str:
-    """The path of a head that may be broken: only for choosing in which protocol's words to refuse it."""
-    words = raw[: raw.find(_CRLF)].split(b" ", 2)
-    path = words[1].partition(b"?")[0] if len(words) > 1 else b""
-    return path.decode("ascii") if _PATH.fullmatch(path) else ""
 
 
 class _Clock:
@@ -303,8 +216,7 @@ class _Connection(asyncio.Protocol):
         self._target = ("", "")
         self._headers: Headers = ()
         self._left: int | None = None  # of the body's Content-Length; None for a chunked body
-        self._body: list[bytes] = []
-        self._body_bytes = 0
+        self._body = BytesIO()
         self._tail = b""
         self._inflater: Inflater | None = None
         self._reply: _Reply | None = None
@@ -388,13 +300,11 @@ class _Connection(asyncio.Protocol):
             self._set_deadline(self._config.header_timeout_seconds)
         end = head.find(_END_OF_HEAD, max(0, self._searched - 3))
         limit = self._config.max_header_bytes
-        if head[0] not in _TOKEN:
-            hint = " It looks like TLS; this port speaks plain HTTP." if head[0] == _TLS_HANDSHAKE else ""
-            self._refuse(HttpRefused("The request does not begin with a method." + hint))
+        if (complaint := complain_of_start(head[0])) is not None:
+            self._refuse(HttpRefused(complaint))
         elif end > limit - 4 or (end < 0 and len(head) > limit):
             self._refuse(HttpRefused(f"The request's headers are over {limit} bytes.", status=431))
-        elif end < 0 and _STRAY_LF.search(head, max(0, self._searched - 1)):
-            # Without this a client that ends its lines with LF would wait for the time-out.
+        elif end < 0 and has_stray_lf(head, self._searched):
             self._refuse(HttpRefused("The request's head holds a bare LF or a NUL."))
         elif end < 0:
             self._searched = len(head)
@@ -405,7 +315,7 @@ class _Connection(asyncio.Protocol):
 
     def _begin(self, raw: bytes) -> None:
         """A whole head has come; what is behind it waits in the input."""
-        self._target = (_path_of(raw), "")
+        self._target = (path_of(raw), "")
         try:
             request = parse_head(raw, self._h11)
             self._method = request.method
@@ -416,8 +326,6 @@ class _Connection(asyncio.Protocol):
         except GatewayError as error:
             self._refuse(error)
             return
-        self._body = []
-        self._body_bytes = 0
         self._tail = b""
         self._phase = _Phase.BODY
         self._set_deadline(self._config.body_timeout_seconds)
@@ -472,12 +380,12 @@ class _Connection(asyncio.Protocol):
                     self._tail = data[-4:] if len(data) >= 4 else (self._tail + data)[-4:]
                     return
         except h11.RemoteProtocolError as error:
-            self._refuse(HttpRefused(_describe(error)))
+            self._refuse(HttpRefused(describe(error)))
         except HttpRefused as error:
             self._refuse(error)
 
     def _add_body(self, data: bytes) -> None:
-        room = self._config.max_body_bytes - self._body_bytes
+        room = self._config.max_body_bytes - self._body.tell()
         try:
             if self._inflater is not None:
                 data = self._inflater.decode(data, room)
@@ -487,8 +395,7 @@ class _Connection(asyncio.Protocol):
             raise HttpRefused(f"The request's body is over {self._config.max_body_bytes} bytes.", status=413) from None
         except CodingError as error:
             raise HttpRefused(_sentence(error)) from None
-        self._body.append(data)
-        self._body_bytes += len(data)
+        self._body.write(data)
 
     def _check_end(self, data: bytes) -> None:
         """The request is whole; `data` is the read that ended it and may hold the next one's first bytes."""
@@ -509,8 +416,8 @@ class _Connection(asyncio.Protocol):
 
     def _run(self) -> None:
         """Hand the request to the handler."""
-        body = bytes(self._body[0]) if len(self._body) == 1 else b"".join(self._body)
-        self._body = []
+        body = self._body.getvalue()  # BytesIO hands out what it holds: a large body is not copied once more
+        self._body = BytesIO()
         path, query = self._target
         request = HttpRequest(
             method=self._method.decode("ascii"),
@@ -551,7 +458,7 @@ class _Connection(asyncio.Protocol):
         if error.retry_after_seconds is not None and find(headers, "retry-after") is None:
             headers = (*headers, ("retry-after", str(round(error.retry_after_seconds))))
         self._phase = _Phase.ANSWER
-        self._body = []
+        self._body = BytesIO()
         self._inflater = None
         self._must_linger = True
         self._reply = _Reply(self, self._h11, self._method, self._id)
@@ -634,8 +541,9 @@ class Server:
         self._listeners: list[socket.socket] = []
         self._connections: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._accepting: set[asyncio.Task[None]] = set()
-        self._retries: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._acceptors: list[asyncio.Task[None]] = []
+        self._adopting: set[asyncio.Task[None]] = set()
+        self._accepted = 0
         self._settled: asyncio.Future[None] | None = None
 
     async def start(self, hosts: Sequence[str], port: int) -> tuple[tuple[str, int], ...]:
@@ -643,25 +551,20 @@ class Server:
 
         Raises ConfigError naming the address that cannot be had.
         """
-        loop = asyncio.get_running_loop()
         self._listeners = await _bind(hosts, port)
-        for listener in self._listeners:
-            loop.add_reader(listener, self._accept, listener)
+        self._acceptors = [asyncio.create_task(self._accept(listener)) for listener in self._listeners]
         return tuple(listener.getsockname()[:2] for listener in self._listeners)
 
     async def close(self, drain_seconds: float) -> None:
         """Stop listening, let answers under way end within this time, cut the rest, and wait for all of it."""
-        loop = asyncio.get_running_loop()
         self.is_closing = True
+        for acceptor in self._acceptors:
+            acceptor.cancel()
+        await asyncio.gather(*self._acceptors, return_exceptions=True)
         for listener in self._listeners:
-            loop.remove_reader(listener)
             listener.close()
         self._listeners.clear()
-        for timer in self._retries.values():
-            timer.cancel()
-        self._retries.clear()
-        if self._accepting:
-            await asyncio.gather(*self._accepting, return_exceptions=True)
+        await asyncio.gather(*self._adopting, return_exceptions=True)
         for connection in tuple(self._connections):
             connection.drain()
         await self._settle(drain_seconds)
@@ -690,32 +593,30 @@ class Server:
 
     # -- connections
 
-    def _accept(self, listener: socket.socket) -> None:
+    async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        for _ in range(_ACCEPTS_PER_WAKE):
+        while True:
             try:
-                sock, address = listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
+                sock, address = await loop.sock_accept(listener)
+            except ConnectionAbortedError:
+                continue
             except OSError as error:
-                # EMFILE and its kin: the connection stays in the queue and would wake us again at once.
+                # EMFILE and its kin: the connection stays in the queue, and asking again at once would spin.
                 log.warning("cannot accept connections: %s", error.strerror)
-                loop.remove_reader(listener)
-                self._retries[listener] = loop.call_later(ACCEPT_PAUSE_SECONDS, self._resume_accepting, listener)
-                return
-            count = len(self._connections) + len(self._accepting)
+                await asyncio.sleep(ACCEPT_PAUSE_SECONDS)
+                continue
+            count = len(self._connections) + len(self._adopting)
             if count >= self.config.max_connections + SPARE_CONNECTIONS:
                 sock.close()
-                continue
-            sock.setblocking(False)
-            peer = address[0] if isinstance(address, tuple) else "unix"
-            task = loop.create_task(self._adopt(sock, peer, count >= self.config.max_connections))
-            self._accepting.add(task)
-            task.add_done_callback(self._accepting.discard)
-
-    def _resume_accepting(self, listener: socket.socket) -> None:
-        del self._retries[listener]
-        asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+            else:
+                peer = address[0] if isinstance(address, tuple) else "unix"
+                # A task, since it takes some turns of the loop: waiting here would let in one client every few turns.
+                task = loop.create_task(self._adopt(sock, peer, count >= self.config.max_connections))
+                self._adopting.add(task)
+                task.add_done_callback(self._adopting.discard)
+            self._accepted += 1
+            if self._accepted % _ACCEPTS_PER_TURN == 0:  # while clients wait in the queue, sock_accept never yields
+                await asyncio.sleep(0)
 
     async def _adopt(self, sock: socket.socket, peer: str, is_surplus: bool) -> None:
         loop = asyncio.get_running_loop()

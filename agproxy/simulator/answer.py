@@ -15,7 +15,7 @@ from .. import jsontext
 from ..jsontext import JsonObject
 from . import media, search
 from .compose import Draft, limit, ratings, sign
-from .prompt import Function, Prompt
+from .prompt import Function, Prompt, tokens
 from .schema import Unsatisfiable, example
 from .status import Refused
 from .words import Hints, content_words
@@ -121,7 +121,8 @@ def _think(prompt: Prompt) -> str:
     if marked is not None:
         words = marked
     pattern = _THOUGHT.split(" ")
-    return " ".join((pattern * (words // len(pattern) + 1))[:words]).strip()
+    thought = " ".join((pattern * (words // len(pattern) + 1))[:words]).strip()
+    return "".join(tokens(thought)[:budget]) if budget is not None and budget > 0 and marked is None else thought
 
 
 def _is_fixed(prompt: Prompt) -> bool:

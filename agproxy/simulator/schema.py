@@ -100,10 +100,10 @@ class _Maker:
 
     def make(self, schema: Any, name: str, depth: int, nth: int = 0) -> Any:
         self.steps += 1
-        if schema is True or not isinstance(schema, dict):
-            if schema is False:
-                raise Unsatisfiable
-            return "example"
+        if schema is False:
+            raise Unsatisfiable
+        if not isinstance(schema, dict):
+            schema = {}
         if depth > _MAX_DEPTH or self.steps > _MAX_STEPS:
             raise Unsatisfiable
         reference = schema.get("$ref", schema.get("ref"))

@@ -26,6 +26,14 @@ _CALLING_WORDS = """
     tool tools user value values
 """
 STOPWORDS = frozenset(f"{_PLAIN_WORDS} {_CALLING_WORDS}".split())
+# Words that often begin a request: no names, though they may well name a function.
+_VERBS = """
+    add analyse analyze answer book build calculate check compare compute convert count create delete describe draw edit
+    execute explain extract fetch find fix generate google hi imagine inspect install look open order play print read
+    recommend remove repeat respond review search send sing sort start stop summarise summarize test think today
+    translate update weather what's write
+"""
+_NO_NAMES = frozenset(f"{_PLAIN_WORDS} {_VERBS}".split())
 
 # What a property of this name gets where the user's words have nothing for it.
 _USUAL = {
@@ -116,20 +124,35 @@ def content_words(text: str, shortest: int = 4) -> set[str]:
     }
 
 
+@dataclass(slots=True)
+class _Name:
+    """A capitalised word, or several in a row, and where it stands."""
+
+    text: str
+    begins: bool
+    start: int
+    end: int
+
+
 def _names(sentence: str) -> tuple[str, ...]:
-    """Capitalised words, neighbours joined ("New York"); those that begin a sentence only where there are no others."""
-    found: list[tuple[str, bool]] = []
+    """Capitalised words, neighbours joined ("New York").
+
+    A word that begins a sentence counts only where there are no others, or where "and" joins it to the next.
+    """
+    found: list[_Name] = []
     end = 0
-    was_name = False
     for match in _WORD.finditer(sentence):
         between = sentence[end : match.start()]
         begins = end == 0 or any(mark in between for mark in ".!?:\n")
-        is_name = match[0][0].isupper() and match[0].lower() not in STOPWORDS
-        if is_name and was_name and between == " ":
-            found[-1] = (f"{found[-1][0]} {match[0]}", found[-1][1])
-        elif is_name:
-            found.append((match[0], begins))
-        was_name = is_name
+        is_plain = "_" not in sentence[max(match.start() - 1, 0) : match.end() + 1]
+        if match[0][0].isupper() and match[0].lower() not in _NO_NAMES and is_plain:
+            last = found[-1] if found else None
+            if last is not None and not last.begins and last.end == end and between == " ":
+                last.text, last.end = f"{last.text} {match[0]}", match.end()
+            else:
+                found.append(_Name(match[0], begins, match.start(), match.end()))
         end = match.end()
-    inner = tuple(name for name, begins in found if not begins)
-    return inner or tuple(name for name, _ in found)
+    inner = tuple(name.text for name in found if not name.begins)
+    if len(found) > 1 and _TWO_NAMES.fullmatch(sentence[found[0].end : found[1].start].strip()):
+        return (found[0].text, *inner) if found[0].begins else inner
+    return inner or tuple(name.text for name in found)

@@ -65,9 +65,7 @@ def decoder(encoded: Encoded, exchange_id: str, choice_offset: int = 0) -> Strea
     )
 
 
-def byte_decoder(
-    encoded: Encoded, exchange_id: str, choice_offset: int = 0, *, max_event_bytes: int
-) -> ByteDecoder:
+def byte_decoder(encoded: Encoded, exchange_id: str, choice_offset: int = 0, *, max_event_bytes: int) -> ByteDecoder:
     return ByteDecoder(decoder(encoded, exchange_id, choice_offset), max_event_bytes=max_event_bytes)
 
 
@@ -80,9 +78,11 @@ def decode_models(value: object) -> tuple[tuple[str, ...], str | None]:
     """(names of models that answer, next page's token) of a models.list answer."""
     if not isinstance(value, dict):
         return (), None
+    models = value.get("models")
     names = []
-    for model in value.get("models") or ():
-        if isinstance(model, dict) and "generateContent" in (model.get("supportedGenerationMethods") or ()):
-            names.append(str(model.get("name", "")).removeprefix("models/"))
+    for model in models if isinstance(models, list) else ():
+        match model:
+            case {"name": str(name), "supportedGenerationMethods": list(methods)} if "generateContent" in methods:
+                names.append(name.removeprefix("models/"))
     token = value.get("nextPageToken")
     return tuple(names), token if isinstance(token, str) and token else None

@@ -14,6 +14,10 @@ def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 class _Offsets:
     """Byte offsets -> character offsets of one text."""
 
@@ -47,28 +51,32 @@ def _place(offsets: _Offsets, segment: dict[str, Any]) -> tuple[int, int]:
             near = offsets.text.find(quoted)
         if near >= 0:
             return near, near + len(quoted)
-    return first, last
+    return first, max(first, last)
+
+
+def _title(source: dict[str, Any]) -> str:
+    title = source.get("title")
+    return title if isinstance(title, str) else ""
 
 
 def citations_of(text: str, grounding: dict[str, Any], sources: list[Any]) -> tuple[Citation, ...]:
     """Citations of one choice, in the order of their places. `text`: all that its content shows."""
     offsets = _Offsets(text)
-    chunks = grounding.get("groundingChunks")
-    chunks = chunks if isinstance(chunks, list) else []
+    chunks = _list(grounding.get("groundingChunks"))
     found: list[Citation] = []
-    for support in grounding.get("groundingSupports") or ():
+    for support in _list(grounding.get("groundingSupports")):
         start, end = _place(offsets, _dict(_dict(support).get("segment")))
-        for index in _dict(support).get("groundingChunkIndices") or ():
+        for index in _list(_dict(support).get("groundingChunkIndices")):
             if not isinstance(index, int) or not 0 <= index < len(chunks):
                 continue
             chunk = _dict(chunks[index])
             source = _dict(chunk.get("web") or chunk.get("maps") or chunk.get("retrievedContext") or chunk.get("image"))
             url = source.get("uri") or source.get("sourceUri")
             if isinstance(url, str):
-                found.append(Citation(start=start, end=end, url=url, title=str(source.get("title") or "")))
+                found.append(Citation(start=start, end=end, url=url, title=_title(source)))
     for item in sources:
         source = _dict(item)
         if isinstance(source.get("uri"), str):
             start, end = _place(offsets, source)
-            found.append(Citation(start=start, end=end, url=source["uri"], title=str(source.get("title") or "")))
+            found.append(Citation(start=start, end=end, url=source["uri"], title=_title(source)))
     return tuple(dict.fromkeys(found))

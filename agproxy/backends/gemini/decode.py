@@ -73,6 +73,10 @@ BROKEN = frozenset(
 _SILENT = frozenset({"toolCall", "toolResponse", "functionResponse"})
 _METADATA = frozenset({"thought", "thoughtSignature", "videoMetadata", "mediaResolution", "partMetadata"})
 
+_UNKNOWN_TYPE = "application/octet-stream"
+_INT64_MAX = 2**63 - 1
+_LOGPROB_OF_NEVER = -9999.0  # OpenAI's word for "practically impossible"; JSON has no infinity
+
 
 def as_dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
@@ -82,11 +86,23 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def as_text(value: Any, default: str = "") -> str:
+    return value if isinstance(value, str) else default
+
+
 def _count(value: Any) -> int:
-    """A token count; int64 may come as a string."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return max(0, value)
-    return int(value) if isinstance(value, str) and value.isdecimal() else 0
+    """A token count or an index; int64 may come as a string. 0 for all else."""
+    if isinstance(value, str) and value.isdecimal() and len(value) <= 19:
+        value = int(value)
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _INT64_MAX
+    return value if is_count else 0
+
+
+def _logprob(value: Any) -> float:
+    """A logarithmic probability. proto3 JSON leaves out 0 and has a string for minus infinity."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(max(_LOGPROB_OF_NEVER, min(value, 0.0)))
+    return _LOGPROB_OF_NEVER if value == "-Infinity" else 0.0
 
 
 def _of_modality(details: Any, modality: str) -> int:
@@ -124,10 +140,10 @@ def _decode_logprobs(result: dict[str, Any]) -> tuple[TokenLogprob, ...]:
         candidates = as_list(as_dict(tops[index]).get("candidates")) if index < len(tops) else []
         decoded.append(
             TokenLogprob(
-                token=str(as_dict(chosen).get("token", "")),
-                logprob=float(as_dict(chosen).get("logProbability", 0.0)),
+                token=as_text(as_dict(chosen).get("token")),
+                logprob=_logprob(as_dict(chosen).get("logProbability")),
                 top=tuple(
-                    (str(as_dict(c).get("token", "")), float(as_dict(c).get("logProbability", 0.0))) for c in candidates
+                    (as_text(as_dict(c).get("token")), _logprob(as_dict(c).get("logProbability"))) for c in candidates
                 ),
             )
         )
@@ -181,12 +197,21 @@ class StreamDecoder:
         self._started = False
         self._notices: dict[str, Notice] = {}
 
+    @property
+    def has_started(self) -> bool:
+        """Whether an event has been told: from then on no other attempt may take this one's place."""
+        return self._started
+
     def feed(self, chunk: Any) -> list[Event]:
         """Events of one parsed chunk."""
         if isinstance(chunk, list) and len(chunk) == 1:  # an error of a stream asked for without alt=sse
             chunk = chunk[0]
         if not isinstance(chunk, dict):
-            raise UpstreamFailed("Upstream sent JSON that is no GenerateContentResponse.", code="bad_upstream_body")
+            raise UpstreamFailed(
+                "Upstream sent JSON that is no GenerateContentResponse.",
+                code="bad_upstream_body",
+                retry=Retry.NEVER if self._started else Retry.NEXT_ACCOUNT,
+            )
         if "error" in chunk:
             error = decode_error_object(200, chunk["error"])
             if self._started:
@@ -311,18 +336,20 @@ class StreamDecoder:
     def _whole_part(self, part: dict[str, Any], signature: str | None) -> Part | None:
         if "inlineData" in part and part.get("thought") is not True:
             inline = as_dict(part["inlineData"])
-            return Media(mime_type=str(inline.get("mimeType", "")), data=str(inline.get("data", "")), opaque=signature)
+            mime, data = as_text(inline.get("mimeType"), _UNKNOWN_TYPE), as_text(inline.get("data"))
+            return Media(mime_type=mime, data=data, opaque=signature) if data else None
         if "fileData" in part:
             file = as_dict(part["fileData"])
-            return Media(mime_type=str(file.get("mimeType", "")), uri=str(file.get("fileUri", "")), opaque=signature)
+            mime, uri = as_text(file.get("mimeType"), _UNKNOWN_TYPE), as_text(file.get("fileUri"))
+            return Media(mime_type=mime, uri=uri, opaque=signature) if uri else None
         if "executableCode" in part:
             code = as_dict(part["executableCode"])
-            language = str(code.get("language", "PYTHON")).lower()
-            return Code(code=str(code.get("code", "")), language=language, opaque=signature)
+            language = as_text(code.get("language"), "PYTHON").lower()
+            return Code(code=as_text(code.get("code")), language=language, opaque=signature)
         if "codeExecutionResult" in part:
             result = as_dict(part["codeExecutionResult"])
             is_ok = result.get("outcome", "OUTCOME_OK") == "OUTCOME_OK"
-            return CodeOutput(output=str(result.get("output", "")), is_ok=is_ok, opaque=signature)
+            return CodeOutput(output=as_text(result.get("output")), is_ok=is_ok, opaque=signature)
         return None
 
     # --- calls
@@ -334,6 +361,7 @@ class StreamDecoder:
         name = call.get("name")
         if choice.partial is not None and not (isinstance(name, str) and name):
             choice.partial.feed(call)
+            choice.partial.signature = choice.partial.signature or signature
             if not call.get("willContinue"):
                 self._emit_partial(index, choice, events)
             return
@@ -371,6 +399,10 @@ class StreamDecoder:
             return
         if name not in self._declared:
             self._note(f"the model called {name[:64]}, which the request did not declare")
+        try:
+            arguments = jsontext.text(args)
+        except ValueError:
+            raise self._broken("Gemini's call has arguments that JSON cannot hold.", "upstream_malformed") from None
         choice.has_parts = choice.has_calls = True
         self._close(index, choice, events)
         self._start(events)
@@ -378,16 +410,16 @@ class StreamDecoder:
         call = ToolCall(id=self._call_id(given_id), name=name, arguments="", opaque=signature)
         events += (
             PartStarted(choice=number, part=call),
-            PartDelta(choice=number, text=jsontext.text(args)),
+            PartDelta(choice=number, text=arguments),
             PartEnded(choice=number),
         )
 
     def _call_id(self, given: Any) -> str:
         """Upstream's id if it is usable, else one of ours. OpenAI's limit is 40 characters, and ids are unique."""
-        identifier = given if isinstance(given, str) and 0 < len(given) <= 40 and given not in self._ids else None
-        if identifier is None:
+        identifier = given if isinstance(given, str) and len(given) <= 40 else ""
+        while not identifier or identifier in self._ids:
             identifier = f"call_{self._exchange_id[:24]}{self._offset:x}{self._calls:03x}"
-        self._calls += 1
+            self._calls += 1
         self._ids.add(identifier)
         return identifier
 
@@ -399,11 +431,24 @@ class StreamDecoder:
             choice.is_signed = False
             events.append(PartEnded(choice=index + self._offset))
 
-    def _end_choice(self, index: int, choice: _Choice, events: list[Event]) -> None:
-        if choice.partial is not None:
-            self._emit_partial(index, choice, events)
-        self._close(index, choice, events)
+    def _end_partial(self, index: int, choice: _Choice, events: list[Event]) -> None:
+        """A call that the end of the answer finds open is whole only where upstream says that all went well: a cut
+        argument reads like a whole one, and the client would act on it."""
+        assert choice.partial is not None
         reason = choice.raw_finish
+        if reason is None:
+            raise self._broken("Gemini's answer ended within a function call.", "upstream_malformed")
+        if FINISH.get(reason, Finish.STOP) is Finish.STOP:
+            self._emit_partial(index, choice, events)
+        else:
+            self._note(f"the call of {choice.partial.name[:64]} was cut off ({reason[:64]}) and left out")
+            choice.partial = None
+
+    def _end_choice(self, index: int, choice: _Choice, events: list[Event]) -> None:
+        reason = choice.raw_finish
+        if choice.partial is not None:
+            self._end_partial(index, choice, events)
+        self._close(index, choice, events)
         if reason in BROKEN:
             told = f": {choice.message}" if choice.message and reason == "UNEXPECTED_TOOL_CALL" else "."
             raise self._broken(f"Gemini's answer was broken ({reason}){told}", "upstream_malformed")
@@ -434,7 +479,9 @@ class StreamDecoder:
                 raw_finish=reason,
                 message=message,
                 citations=citations,
-                searches=tuple(str(query) for query in as_list(choice.grounding.get("webSearchQueries"))),
+                searches=tuple(
+                    query for query in as_list(choice.grounding.get("webSearchQueries")) if isinstance(query, str)
+                ),
                 logprobs=None if choice.logprobs is None else tuple(choice.logprobs),
             )
         )

@@ -45,6 +45,8 @@ _HOSTED = {
 }
 _TIERS = {"flex": "flex", "priority": "priority", "fast": "priority", "default": "standard"}
 _DETAILS = {"low": "MEDIA_RESOLUTION_LOW", "high": "MEDIA_RESOLUTION_HIGH", "original": "MEDIA_RESOLUTION_HIGH"}
+# What may be part of a function's result, on Gemini 3 and later.
+_RESULT_MEDIA = frozenset({"image/png", "image/jpeg", "image/webp", "application/pdf", "text/plain"})
 _INT32_MAX = 0x7FFFFFFF
 
 FREEFORM_SCHEMA: JsonObject = {
@@ -97,7 +99,7 @@ class _Encoder:
         if system and self._facts.takes_system:
             body["systemInstruction"] = {"parts": system}
         elif system:
-            body["contents"][:0] = [{"role": "user", "parts": system}]
+            _put_first(body["contents"], system)
             self._note(f"{self._model} takes no system instruction: it stands before the first message instead")
         tools, tool_config = self._tools()
         if tools:
@@ -231,8 +233,8 @@ class _Encoder:
         return encoded
 
     def _function_response(self, call: ToolCall, result: ToolResult | None, extra: list[JsonObject]) -> JsonObject:
-        """The result as text under `output`, exactly as the client wrote it. Media go into the response's parts on
-        Gemini 3, behind all responses before that."""
+        """The result as text under `output`, exactly as the client wrote it. Media go into the response's parts where
+        Gemini takes them there, else behind all responses."""
         response: JsonObject = {"name": self._names.there(call.name)}
         if call.id is not None:
             response["id"] = call.id
@@ -241,12 +243,11 @@ class _Encoder:
             response["response"] = {"error": "no result"}
             return {"functionResponse": response}
         texts = [part.text for part in result.content if isinstance(part, Text)]
-        media = [self._media(part) for part in result.content if isinstance(part, Media)]
         response["response"] = {"error" if result.is_error else "output": "\n".join(texts)}
-        if media and self._facts.generation >= 3:
-            response["parts"] = media
-        else:
-            extra += media
+        for part in result.content:
+            if isinstance(part, Media):
+                fits = self._facts.generation >= 3 and part.mime_type in _RESULT_MEDIA
+                (response.setdefault("parts", []) if fits else extra).append(self._media(part))
         return {"functionResponse": response}
 
     # --- tools
@@ -265,12 +266,17 @@ class _Encoder:
         if declarations and choice is not None:
             calling: JsonObject = {"mode": {Mode.AUTO: "AUTO", Mode.NONE: "NONE", Mode.REQUIRED: "ANY"}[choice.mode]}
             if choice.names is not None:
-                if choice.mode is Mode.AUTO:
-                    calling["mode"] = "VALIDATED"  # AUTO takes no names
-                calling["allowedFunctionNames"] = [self._names.there(name) for name in choice.names]
+                allowed = [self._names.there(name) for name in choice.names]
+                if choice.mode is Mode.AUTO and self._facts.generation < 2.5:
+                    declarations[:] = [d for d in declarations if d["name"] in allowed]  # no VALIDATED there
+                else:
+                    if choice.mode is Mode.AUTO:
+                        calling["mode"] = "VALIDATED"  # AUTO takes no names
+                    calling["allowedFunctionNames"] = allowed
             if calling != {"mode": "AUTO"}:
                 config["functionCallingConfig"] = calling
-        if not config and declarations and all(tool.is_strict for tool in self._functions):
+        is_strict = bool(declarations) and all(tool.is_strict for tool in self._functions)
+        if is_strict and not config and self._facts.generation >= 2.5:
             config["functionCallingConfig"] = {"mode": "VALIDATED"}
         if hosted and declarations:
             config["includeServerSideToolInvocations"] = True
@@ -290,15 +296,15 @@ class _Encoder:
     def _generation_config(self, system: list[JsonObject]) -> JsonObject:
         sampling = self._request.sampling
         config: JsonObject = {}
-        for name, value in (
-            ("temperature", sampling.temperature),
-            ("topP", sampling.top_p),
-            ("topK", sampling.top_k),
+        for name, value, param in (
+            ("temperature", sampling.temperature, "temperature"),
+            ("topP", sampling.top_p, "top_p"),
+            ("topK", sampling.top_k, "top_k"),
         ):
             if value is None:
                 continue
             if self._facts.ignores_sampling:
-                self._note(f"{self._model} ignores {name}: left out", name)
+                self._note(f"{param}: {self._model} ignores it, left out", param)
             elif name == "topP" and value == 0:
                 config[name] = 1e-6  # OpenAI allows 0, Gemini wants more
             else:
@@ -311,13 +317,13 @@ class _Encoder:
             config["seed"] = sampling.seed if abs(sampling.seed) <= _INT32_MAX else sampling.seed & _INT32_MAX
             if config["seed"] != sampling.seed:
                 self._note("seed: folded to 32 bits, Gemini takes no more", "seed")
-        for name, penalty, param in (
+        for name, value, param in (
             ("presencePenalty", sampling.presence_penalty, "presence_penalty"),
             ("frequencyPenalty", sampling.frequency_penalty, "frequency_penalty"),
         ):
-            if penalty and self._facts.takes_penalties:
-                config[name] = penalty
-            elif penalty:
+            if value and self._facts.takes_penalties:
+                config[name] = value
+            elif value:
                 self._note(f"{param}: {self._model} takes no penalties, left out", param)
         if sampling.candidates > 1 and self._facts.takes_candidates:
             config["candidateCount"] = min(sampling.candidates, 8)
@@ -343,10 +349,10 @@ class _Encoder:
             config["responseModalities"] = [modality.upper() for modality in output.modalities]
         if output.format is Format.TEXT:
             return
-        if self._functions and not self._facts.combines_tools:
+        if self._request.tools and not self._facts.combines_tools:
             if self._policy.schema_with_tools == "refuse":
                 raise InvalidRequest(
-                    f"'response_format' and 'tools' together: {self._model} refuses a JSON schema beside functions.",
+                    f"'response_format' and 'tools' together: {self._model} refuses a JSON schema beside tools.",
                     code="unsupported_parameter",
                     param="response_format",
                 )
@@ -355,7 +361,7 @@ class _Encoder:
                 wanted += " It must follow this JSON Schema: " + jsontext.text(output.schema)
             system.append({"text": wanted})
             self._note(
-                f"response_format: {self._model} refuses a JSON schema beside functions, so it was told in words",
+                f"response_format: {self._model} refuses a JSON schema beside tools, so it was told in words",
                 "response_format",
             )
             return
@@ -371,26 +377,49 @@ class _Encoder:
                 self._note(f"{self._model} has no thinking settings: the effort has no effect", "reasoning_effort")
             return {}
         config: JsonObject = {}
+        limit = self._request.sampling.max_output_tokens
         if thinking.level is not None:
             config["thinkingLevel"] = thinking.level
         elif thinking.budget_tokens is not None:
             config["thinkingBudget"] = thinking.budget_tokens
         elif thinking.effort is not None:
-            if known.budget is not None:
-                config["thinkingBudget"] = models.thinking_budget(known, thinking.effort)
-            else:
-                config["thinkingLevel"] = models.thinking_level(known, thinking.effort)
-            if not models.is_exact(known, thinking.effort):
-                chosen = next(iter(config.values()))
-                self._note(
-                    f"reasoning_effort: {self._model} has no {thinking.effort}, {chosen} was used", "reasoning_effort"
-                )
+            config |= self._effort(thinking.effort, limit)
+        elif limit is not None and limit < models.SMALL_LIMIT_TOKENS:
+            config |= models.least_thinking(known)
+            chosen = next(iter(config.values()))
+            self._note(f"max_tokens: the limit covers thinking too, so thinking was set to {chosen}", "max_tokens")
         wants = thinking.summaries
         if wants is None:
             wants = self._policy.thoughts and thinking.effort != "none"
         if wants and config.get("thinkingBudget") != 0:
             config["includeThoughts"] = True
         return config
+
+    def _effort(self, effort: str, limit: int | None) -> JsonObject:
+        known = self._facts
+        if known.budget is None:
+            chosen: int | str = models.thinking_level(known, effort)
+            config: JsonObject = {"thinkingLevel": chosen}
+        else:
+            chosen = models.thinking_budget(known, effort)
+            if limit is not None and chosen > limit // 2:
+                chosen = models.fitting_budget(known, chosen, limit)
+                self._note(
+                    f"reasoning_effort: thinking was held to {chosen} tokens, to leave room for the answer",
+                    "reasoning_effort",
+                )
+            config = {"thinkingBudget": chosen}
+        if not models.is_exact(known, effort):
+            self._note(f"reasoning_effort: {self._model} has no {effort}, {chosen} was used", "reasoning_effort")
+        return config
+
+
+def _put_first(contents: list[JsonObject], parts: list[JsonObject]) -> None:
+    """Parts at the head of the first user content: two contents of one role in a row are not safe everywhere."""
+    if contents[0]["role"] != "user":
+        contents.insert(0, {"role": "user", "parts": parts})
+    else:
+        contents[0]["parts"] = parts + [part for part in contents[0]["parts"] if part != {"text": ""}]
 
 
 def _names_in_history(request: Request) -> list[str]:

@@ -5,6 +5,7 @@ them; the decision never rests on the wording of a message where a status or a r
 read: it may quote the key (recorded as `unary-failure-api-key`).
 """
 
+import math
 import re
 from typing import Any
 
@@ -38,6 +39,8 @@ _TOO_LONG = re.compile(r"exceeds the maximum number of tokens|input token count"
 # Gemini says this in words only: a signature that another model, project or line made.
 _BAD_SIGNATURE = re.compile(r"(?:corrupted|invalid) thought.?signature", re.IGNORECASE)
 FOREIGN_SIGNATURE = "foreign_signature"
+# Whose account it is, is no business of the client: keys, and the project's number.
+_PRIVATE = re.compile(r"\bAIza[\w-]{16,}|(?<=\bproject_number:)\d+|(?<=\bprojects/)\d+|(?<=\bproject )\d{6,}")
 _DURATION_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "ns": 1e-9}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|us|ns|h|m|s))+")
 
@@ -47,7 +50,12 @@ def duration_seconds(text: str) -> float | None:
     if not _DURATION.fullmatch(text):
         return None
     pieces = re.findall(r"(\d+(?:\.\d+)?)(ms|us|ns|h|m|s)", text)
-    return float(sum(float(value) * _DURATION_UNITS[unit] for value, unit in pieces))
+    return _finite(sum(float(value) * _DURATION_UNITS[unit] for value, unit in pieces))
+
+
+def _finite(seconds: float) -> float | None:
+    """A wait that somebody can act on: no number of 400 digits, which float() reads as infinity."""
+    return seconds if math.isfinite(seconds) else None
 
 
 def _retry_after(details: list[dict[str, Any]], headers: Headers) -> float | None:
@@ -55,15 +63,19 @@ def _retry_after(details: list[dict[str, Any]], headers: Headers) -> float | Non
         if str(detail.get("@type", "")).endswith("RetryInfo") and isinstance(detail.get("retryDelay"), str):
             return duration_seconds(detail["retryDelay"])
     value = find(headers, "retry-after")
-    return float(value) if value is not None and value.isdecimal() else None
+    return _finite(float(value)) if value is not None and value.isdecimal() else None
 
 
-def _quota_ids(details: list[dict[str, Any]]) -> list[str]:
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _quota_violations(details: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
-        str(violation.get("quotaId", ""))
+        violation
         for detail in details
         if str(detail.get("@type", "")).endswith("QuotaFailure")
-        for violation in detail.get("violations") or ()
+        for violation in _list(detail.get("violations"))
         if isinstance(violation, dict)
     ]
 
@@ -78,7 +90,7 @@ def _reason(details: list[dict[str, Any]]) -> str | None:
 def _param(details: list[dict[str, Any]]) -> str | None:
     for detail in details:
         if str(detail.get("@type", "")).endswith("BadRequest"):
-            for violation in detail.get("fieldViolations") or ():
+            for violation in _list(detail.get("fieldViolations")):
                 if isinstance(violation, dict) and isinstance(violation.get("field"), str):
                     return str(violation["field"]) or None
     return None
@@ -91,9 +103,9 @@ def decode_error_object(status: int, error: Any, headers: Headers = ()) -> Gatew
     code = error.get("code")
     if status == 200 and isinstance(code, int):
         status = code
-    details = [detail for detail in error.get("details") or () if isinstance(detail, dict)]
+    details = [detail for detail in _list(error.get("details")) if isinstance(detail, dict)]
     given = error.get("message")
-    message = given if isinstance(given, str) and given else f"upstream answered {status}"
+    message = _PRIVATE.sub("...", given) if isinstance(given, str) and given else f"upstream answered {status}"
     reason = _reason(details)
     name = error.get("status")
     if status in (401, 403) or reason in _ACCOUNT_REASONS:
@@ -103,9 +115,14 @@ def decode_error_object(status: int, error: Any, headers: Headers = ()) -> Gatew
         return UpstreamAuthFailed(message, code="upstream_precondition")
     if status == 429:
         limited = UpstreamRateLimited(message, retry_after_seconds=_retry_after(details, headers))
-        limited.is_daily = any("PerDay" in quota for quota in _quota_ids(details))
+        violations = _quota_violations(details)
+        quotas = [str(violation.get("quotaId", "")) for violation in violations]
+        # A limit of 0: the account's tier does not have this model, which no day changes.
+        limited.is_daily = any("PerDay" in q for q in quotas) or any(v.get("quotaValue") == "0" for v in violations)
         if limited.is_daily:
             limited.code = "insufficient_quota"
+        elif quotas:
+            limited.type = "tokens" if any("Token" in quota for quota in quotas) else "requests"
         return limited
     if status in (503, 529):
         return UpstreamOverloaded(message, status=503, retry_after_seconds=_retry_after(details, headers))

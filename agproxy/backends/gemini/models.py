@@ -117,6 +117,29 @@ def thinking_level(known: Facts, effort: str) -> str:
     return next(level for level in (*_LEVELS[effort], *known.levels) if level in known.levels)
 
 
+# Below this limit the thoughts of a model at its own default would often leave nothing for the answer: recorded as
+# `google_model_max_tokens_thinking_model_empty_response`.
+SMALL_LIMIT_TOKENS = 4096
+
+
+def least_thinking(known: Facts) -> dict[str, int | str]:
+    """The thinking setting that leaves most of a small output limit to the answer."""
+    if known.budget is None:
+        return {"thinkingLevel": known.levels[0]}
+    if known.can_stop_thinking:
+        return {"thinkingBudget": 0}
+    return {"thinkingBudget": known.budget[0]}
+
+
+def fitting_budget(known: Facts, budget: int, limit_tokens: int) -> int:
+    """A budget of at most half the output limit, so that the answer has the other half."""
+    assert known.budget is not None
+    fitting = min(budget, limit_tokens // 2)
+    if fitting >= known.budget[0]:
+        return fitting
+    return 0 if known.can_stop_thinking else known.budget[0]
+
+
 def is_exact(known: Facts, effort: str) -> bool:
     """Whether the model does what this effort says, without a compromise that the client should know of."""
     if known.budget is not None:

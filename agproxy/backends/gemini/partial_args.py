@@ -16,7 +16,7 @@ def path_steps(path: str) -> list[str | int]:
     for match in _STEP.finditer(path.removeprefix("$")):
         name, index, single, double = match.groups()
         if index is not None:
-            steps.append(int(index))
+            steps.append(int(index[:9]))  # no array is that long, and Python reads no number of 5,000 digits
         else:
             quoted = single if single is not None else double
             steps.append(name if quoted is None else re.sub(r"\\(.)", r"\1", quoted))
@@ -45,8 +45,8 @@ class PartialCall:
 
     def _piece(self, path: str, piece: dict[str, Any]) -> None:
         value: Any
-        if "stringValue" in piece:
-            value = self._strings[path] = self._strings.get(path, "") + str(piece["stringValue"])
+        if isinstance(piece.get("stringValue"), str):
+            value = self._strings[path] = self._strings.get(path, "") + piece["stringValue"]
         elif "numberValue" in piece:
             value = piece["numberValue"]
             if isinstance(value, float) and value.is_integer():

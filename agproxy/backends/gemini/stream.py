@@ -6,36 +6,45 @@ chunks comes as bare JSON text that is no event (recorded as `streaming-failure-
 
 from ... import jsontext, sse
 from ...conversation import Event
-from ...errors import UpstreamFailed
+from ...errors import GatewayError, Retry, UpstreamFailed
 from .decode import StreamDecoder
 
 
 class ByteDecoder:
     """Bytes in, events out, in any split. Raises what the chunk decoder raises, and UpstreamFailed for bytes that are
-    no event stream of JSON objects."""
+    no event stream of JSON objects; where events came before the error in the same bytes, the next call raises it."""
 
     def __init__(self, decoder: StreamDecoder, *, max_event_bytes: int) -> None:
         self._decoder = decoder
         self._sse = sse.Decoder(max_event_bytes=max_event_bytes)
+        self._error: GatewayError | None = None
 
     def feed(self, data: bytes) -> list[Event]:
         """Events that these bytes complete."""
+        if self._error is not None:
+            raise self._error
         events: list[Event] = []
         try:
             for event in self._sse.feed(data):
                 events += self._chunk(event.data)
         except sse.DecodeError as error:
-            raise UpstreamFailed(f"Upstream's stream is broken: {error}.", code="bad_upstream_body") from None
+            self._error = self._bad(f"Upstream's stream is broken: {error}.")
+        except GatewayError as error:
+            self._error = error
+        if self._error is not None and not events:
+            raise self._error
         return events
 
     def finish(self) -> list[Event]:
         """Events at the end of the stream: what the parser still held, then those that close the answer."""
+        if self._error is not None:
+            raise self._error
         events: list[Event] = []
         try:
             for event in self._sse.finish():
                 events += self._chunk(event.data)
         except sse.DecodeError as error:
-            raise UpstreamFailed(f"Upstream's stream is broken: {error}.", code="bad_upstream_body") from None
+            raise self._bad(f"Upstream's stream is broken: {error}.") from None
         stray = self._sse.stray.strip()
         if stray:
             self._refuse_stray(stray)
@@ -45,9 +54,7 @@ class ByteDecoder:
         try:
             chunk = jsontext.loads(text)
         except ValueError:
-            raise UpstreamFailed(
-                "Upstream's stream holds an event that is not JSON.", code="bad_upstream_body"
-            ) from None
+            raise self._bad("Upstream's stream holds an event that is not JSON.") from None
         return self._decoder.feed(chunk)
 
     def _refuse_stray(self, stray: str) -> None:
@@ -55,6 +62,12 @@ class ByteDecoder:
             value = jsontext.loads(stray)
         except ValueError:
             value = None
-        if isinstance(value, list | dict):
-            self._decoder.feed(value)  # raises for an error object
-        raise UpstreamFailed("Upstream's stream holds text that is no event.", code="bad_upstream_body")
+        if isinstance(value, list) and len(value) == 1:  # as without alt=sse
+            value = value[0]
+        if isinstance(value, dict) and "error" in value:
+            self._decoder.feed(value)  # raises it
+        raise self._bad("Upstream's stream holds text that is no event.")
+
+    def _bad(self, message: str) -> UpstreamFailed:
+        retry = Retry.NEVER if self._decoder.has_started else Retry.NEXT_ACCOUNT
+        return UpstreamFailed(message, code="bad_upstream_body", retry=retry)

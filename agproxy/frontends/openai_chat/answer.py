@@ -16,6 +16,7 @@ from ...conversation import (
     Exchange,
     Finish,
     FunctionTool,
+    Media,
     MessageEnded,
     MessageStarted,
     Part,
@@ -29,7 +30,7 @@ from ...conversation import (
 )
 from ...errors import GatewayError
 from ...jsontext import JsonObject
-from .._chat_shapes import FINISH, visible_text
+from .._chat_shapes import FINISH, shift, visible_text
 from .._openai import chat_id, chat_usage, encode_error, fingerprint
 
 
@@ -40,7 +41,8 @@ def refusal_text(end: ChoiceEnded) -> str | None:
     return end.message or f"The answer was blocked by Gemini ({end.raw_finish or 'no reason given'})."
 
 
-def annotations(end: ChoiceEnded) -> list[JsonObject]:
+def annotations(end: ChoiceEnded, inserts: list[tuple[int, int]]) -> list[JsonObject]:
+    """Citations in `content`'s own offsets; inserts are what stands there besides text."""
     return [
         {
             "type": "url_citation",
@@ -51,7 +53,7 @@ def annotations(end: ChoiceEnded) -> list[JsonObject]:
                 "url": citation.url,
             },
         }
-        for citation in end.citations
+        for citation in shift(end.citations, inserts)
     ]
 
 
@@ -76,6 +78,7 @@ class _Shape:
     is_legacy: bool  # `functions` of 2023: one function_call instead of tool_calls
     freeform: frozenset[str]  # names of custom tools
     include_usage: bool
+    has_image_field: bool  # images go into message.images instead of the content
 
     @classmethod
     def of(cls, exchange: Exchange) -> "_Shape":
@@ -87,7 +90,12 @@ class _Shape:
                 tool.name for tool in exchange.request.tools if isinstance(tool, FunctionTool) and tool.is_freeform
             ),
             include_usage=bool(options.get("include_usage")),
+            has_image_field=exchange.policy.images == "field",
         )
+
+    def is_field(self, part: Part) -> bool:
+        """Whether a part goes into message.images."""
+        return self.has_image_field and isinstance(part, Media)
 
     def finish(self, finish: Finish) -> str:
         return "function_call" if self.is_legacy and finish is Finish.TOOL_CALLS else FINISH[finish]
@@ -114,12 +122,32 @@ def _call_object(call: ToolCall, shape: _Shape) -> JsonObject:
     return encoded
 
 
+def _image_object(media: Media, index: int) -> JsonObject:
+    url = media.uri if media.data is None else f"data:{media.mime_type};base64,{media.data}"
+    return {"type": "image_url", "image_url": {"url": url}, "index": index}
+
+
+def _content(parts: tuple[Part, ...], shape: _Shape) -> tuple[str, list[tuple[int, int]]]:
+    """The visible text, and where in it stands something else than text."""
+    inserts: list[tuple[int, int]] = []
+    shown: list[str] = []
+    text_length = 0
+    for part in parts:
+        text = "" if shape.is_field(part) else visible_text(part)
+        shown.append(text)
+        if isinstance(part, Text):
+            text_length += len(text)
+        elif text:
+            inserts.append((text_length, len(text)))
+    return "".join(shown), inserts
+
+
 def encode_response(response: Response, exchange: Exchange) -> JsonObject:
     """The unary `chat.completion` object."""
     shape = _Shape.of(exchange)
     choices = []
     for index, choice in enumerate(response.choices):
-        shown = "".join(visible_text(part) for part in choice.parts)
+        shown, inserts = _content(choice.parts, shape)
         has_text = any(not isinstance(part, Reasoning | ToolCall) for part in choice.parts)
         calls = [part for part in choice.parts if isinstance(part, ToolCall)]
         thoughts = "".join(part.text for part in choice.parts if isinstance(part, Reasoning))
@@ -128,8 +156,11 @@ def encode_response(response: Response, exchange: Exchange) -> JsonObject:
             "role": "assistant",
             "content": shown if has_text or not (calls or refusal) else None,
             "refusal": refusal,
-            "annotations": annotations(choice.end),
+            "annotations": annotations(choice.end, inserts),
         }
+        images = [part for part in choice.parts if isinstance(part, Media) and shape.is_field(part)]
+        if images:
+            message["images"] = [_image_object(image, number) for number, image in enumerate(images)]
         if thoughts:
             message["reasoning_content"] = thoughts
         if calls and shape.is_legacy:
@@ -162,12 +193,28 @@ def encode_response(response: Response, exchange: Exchange) -> JsonObject:
 class _Choice:
     """What a stream remembers of one choice."""
 
-    __slots__ = ("call", "calls", "has_role", "kind", "pieces", "signature", "tail", "text_head", "thought_head")
+    __slots__ = (
+        "call",
+        "calls",
+        "has_role",
+        "images",
+        "inserts",
+        "kind",
+        "pieces",
+        "signature",
+        "tail",
+        "text_head",
+        "text_length",
+        "thought_head",
+    )
 
     def __init__(self) -> None:
         self.has_role = False
         self.kind: type[Part] = Text
         self.calls = 0
+        self.images = 0
+        self.inserts: list[tuple[int, int]] = []
+        self.text_length = 0
         self.call: ToolCall | None = None
         self.pieces: list[str] = []
         self.signature: str | None = None
@@ -267,13 +314,19 @@ class StreamEncoder:
         if isinstance(part, Text):
             choice.signature = part.opaque or choice.signature
             return frames
+        if isinstance(part, Media) and self._shape.is_field(part):
+            frames.append(self._one(index, {"images": [_image_object(part, choice.images)]}))
+            choice.images += 1
+            return frames
         shown = visible_text(part)
         if shown:
+            choice.inserts.append((choice.text_length, len(shown)))
             frames.append(self._one(index, {"content": shown}))
         return frames
 
     def _delta(self, choice: _Choice, index: int, text: str) -> list[bytes]:
         if choice.kind is Text:
+            choice.text_length += len(text)
             return [choice.text_head + jsontext.dumps(text) + choice.tail]
         if choice.kind is Reasoning:
             return [choice.thought_head + jsontext.dumps(text) + choice.tail]
@@ -305,7 +358,7 @@ class StreamEncoder:
         if refusal is not None:
             frames.append(self._one(index, {"refusal": refusal}))
         if end.citations:
-            frames.append(self._one(index, {"annotations": annotations(end)}))
+            frames.append(self._one(index, {"annotations": annotations(end, choice.inserts)}))
         delta: JsonObject = {}
         if choice.signature is not None:
             delta["extra_content"] = {"google": {"thought_signature": choice.signature}}

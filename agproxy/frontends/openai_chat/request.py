@@ -33,7 +33,7 @@ from ...conversation import (
 from ...errors import InvalidRequest
 from ...jsontext import JsonObject
 from .. import _fields as read
-from .._chat_shapes import decode_stop
+from .._chat_shapes import decode_stop, split_media
 from .._fields import ignored, mapped, refused
 from .._openai import session_of
 
@@ -509,7 +509,7 @@ class _Messages:
         parts: list[Part] = []
         content = message.get("content")
         if isinstance(content, str):
-            parts += [Text(text=content)] if content else []
+            parts += split_media(content) if content else []
         elif content is not None:
             if not isinstance(content, list):
                 raise read.wrong_type(path + ".content", "one of a string or array of objects", content)

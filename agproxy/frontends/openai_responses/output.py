@@ -122,15 +122,14 @@ class _Thought(_Item):
 
 
 class _Call(_Item):
-    """A call under way. kind: the type of tool in the client's words; item: what was announced, if it was."""
+    """A call under way. kind, name and namespace are the client's own words for the tool."""
 
-    __slots__ = ("call", "item", "kind", "name", "namespace")
+    __slots__ = ("call", "kind", "name", "namespace")
 
     def __init__(self, identifier: str, index: int, call: ToolCall, origin: tuple[str, ...]) -> None:
         super().__init__(identifier, index)
         self.call = call
         self.kind, self.name, self.namespace = origin
-        self.item: JsonObject = {}
 
 
 class Composer:
@@ -225,7 +224,10 @@ class Composer:
     def _new(self, prefix: str) -> tuple[str, int]:
         index = self._index
         self._index += 1
-        return f"{prefix}_{self._exchange_id}{index:02x}", index
+        return self._id(prefix, index), index
+
+    def _id(self, prefix: str, index: int) -> str:
+        return f"{prefix}_{self._exchange_id}{index:02x}"
 
     def _added(self, index: int, item: JsonObject) -> None:
         self._sink.event("response.output_item.added", {"output_index": index, "item": item})
@@ -366,16 +368,17 @@ class Composer:
             started = _Call(*self._new(EMULATED[kind].prefix), call, origin)
             first = EMULATED[kind].first
             if first is not None:
-                started.item = self._emulated_item(started, "in_progress", first)
-                self._added(started.index, started.item)
+                self._added(started.index, self._emulated_item(started, "in_progress", first))
         else:
             started = _Call(*self._new("ctc" if kind == "custom" else "fc"), call, origin)
-            started.item = self._called_item(started, "in_progress", "")
-            self._added(started.index, started.item)
-            if kind != "custom":
-                started.say = self._sink.channel("response.function_call_arguments.delta", started.at, {})
+            self._announce(started)
         self._call = started
         self.delta(call.arguments)
+
+    def _announce(self, call: _Call) -> None:
+        self._added(call.index, self._called_item(call, "in_progress", ""))
+        if call.kind != "custom":
+            call.say = self._sink.channel("response.function_call_arguments.delta", call.at, {})
 
     def _called_item(self, call: _Call, status: str, given: str) -> JsonObject:
         is_custom = call.kind == "custom"
@@ -401,9 +404,11 @@ class Composer:
         if call.kind in EMULATED:
             self._end_emulated(call)
             return
+        self._end_plain(call)
+
+    def _end_plain(self, call: _Call) -> None:
         arguments = call.text()
-        # Arguments that are no JSON were cut off by the end of the answer.
-        status = "completed" if _parsed(arguments) is not None else "incomplete"
+        status = _status_of(arguments)
         if call.kind == "custom":
             given = _freeform_input(arguments)
             if given:
@@ -414,20 +419,21 @@ class Composer:
             if not arguments:
                 call.say(given)
             self._sink.event("response.function_call_arguments.done", {**call.at, "arguments": given})
-            status = status if arguments else "completed"
         self._done(call.index, self._called_item(call, status, given))
 
     def _end_emulated(self, call: _Call) -> None:
         arguments = call.text()
         holder = EMULATED[call.kind].to_item(_parsed(arguments) or {})
-        if holder is None:  # only where nothing was announced yet: the client sees the call as it is, and says so
-            call.say = self._sink.channel("response.function_call_arguments.delta", call.at, {})
-            self._added(call.index, _plain_call(call, "in_progress", ""))
-            call.say(arguments)
-            self._sink.event("response.function_call_arguments.done", {**call.at, "arguments": arguments})
-            self._done(call.index, _plain_call(call, "completed", arguments))
+        if holder is None:
+            # Only where nothing was announced yet. The client gets the call as it is, and can say what is wrong.
+            plain = _Call(self._id("fc", call.index), call.index, call.call, ("function", call.name, ""))
+            self._announce(plain)
+            if arguments:
+                plain.pieces.append(arguments)
+                plain.say(arguments)
+            self._end_plain(plain)
             return
-        item = self._emulated_item(call, "completed", holder)
+        item = self._emulated_item(call, _status_of(arguments), holder)
         if call.kind == "shell":
             self._tell_commands(call, item["action"]["commands"])
         elif call.kind == "apply_patch":
@@ -438,7 +444,8 @@ class Composer:
         for number, command in enumerate(commands):
             at = {"output_index": call.index, "command_index": number}
             self._sink.event("response.shell_call_command.added", {**at, "command": ""})
-            self._sink.event("response.shell_call_command.delta", {**at, "delta": command})
+            if command:
+                self._sink.event("response.shell_call_command.delta", {**at, "delta": command})
             self._sink.event("response.shell_call_command.done", {**at, "command": command})
 
     def _tell_patch(self, call: _Call, item: JsonObject) -> None:
@@ -446,8 +453,9 @@ class Composer:
         diff = operation.get("diff")
         first = operation if diff is None else {**operation, "diff": ""}
         self._added(call.index, {**item, "status": "in_progress", "operation": first})
-        if diff is not None:
+        if diff:
             self._sink.event("response.apply_patch_call_operation_diff.delta", {**call.at, "delta": diff})
+        if diff is not None:
             self._sink.event("response.apply_patch_call_operation_diff.done", {**call.at, "diff": diff})
 
     # --- code that upstream ran
@@ -501,23 +509,17 @@ class Composer:
             self.searches += 1
 
 
-def _plain_call(call: _Call, status: str, arguments: str) -> JsonObject:
-    return {
-        "id": call.id,
-        "type": "function_call",
-        "status": status,
-        "arguments": arguments,
-        "call_id": call.call.id,
-        "name": call.name,
-    }
-
-
 def _parsed(arguments: str) -> JsonObject | None:
     try:
         value = jsontext.loads(arguments)
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
+
+
+def _status_of(arguments: str) -> str:
+    """Arguments that are no JSON were cut off by the end of the answer; none at all are an empty object."""
+    return "completed" if not arguments or _parsed(arguments) is not None else "incomplete"
 
 
 def _freeform_input(arguments: str) -> str:
