@@ -34,13 +34,12 @@ from .errors import (
     InvalidRequest,
     NoAccount,
     Retry,
-    UpstreamAuthFailed,
     UpstreamFailed,
-    UpstreamRateLimited,
+    UpstreamOverloaded,
 )
 from .frontends import Frontend, StreamEncoder
 from .http11 import EVENT_STREAM, Headers, HttpRequest, Reply, Send
-from .pool import Account, Pool
+from .pool import Account, Pool, cause_of, error_of
 from .signatures import SignatureMemory, without_signatures
 
 log = logging.getLogger("agproxy.exchange")
@@ -120,10 +119,20 @@ def join_usage(usages: list[tuple[Leg, Usage]], choices_each: int) -> Usage:
 class Upstream:
     """Carries exchanges to Gemini: what they share is here, what one exchange needs is handed in."""
 
-    def __init__(self, *, config: Config, pool: Pool, send: Send, base_url: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        config: Config,
+        pool: Pool,
+        send: Send,
+        base_url: str,
+        now: Callable[[], float],
+        clock: Callable[[], float],
+    ) -> None:
         self.config = config
         self.pool = pool
         self.send = send
+        self.now = now
         self.clock = clock
         self._base_url = base_url
         self.signatures = SignatureMemory()
@@ -148,42 +157,65 @@ class Upstream:
         )
 
     async def attempts(self, progress: Progress, attempt: Callable[[Account], Awaitable[T]]) -> T:
-        """Run an attempt, and others after it while its error allows and the answer has not begun."""
+        """Run an attempt, and others after it while its error allows and the answer has not begun.
+
+        Whoever is ready is asked at once; only where nobody is does the request wait, and only so long.
+        """
         if not self.pool.accounts:
             raise self.no_account()
         tried: set[str] = set()
+        overloaded: set[str] = set()
+        last: GatewayError | None = None
         account: Account | None = None
         count = accidents = 0
         while True:
             if account is None:
-                account = self.pool.pick(frozenset(tried)) or self.pool.pick(frozenset())
-            assert account is not None
-            tried.add(account.id)
+                account = await self._wait_for_account(progress, frozenset(tried), frozenset(overloaded), last)
             progress.account = account
             progress.attempts += 1
             count += 1
+            self.pool.begin(account, progress.model, self.now())
             try:
-                return await attempt(account)
+                result = await attempt(account)
             except GatewayError as error:
+                self.pool.end(account, progress.model, self.now(), error)
                 log.debug("%s: attempt %d on %s: %s", progress.request.id, count, account.id, error.message)
-                if error.retry is Retry.NEVER or count >= self.config.max_attempts:
-                    raise
-                has_fresh = any(other.id not in tried for other in self.pool.accounts)
-                if error.retry is Retry.NEXT_ACCOUNT and has_fresh:
-                    account = None
-                    continue
-                if isinstance(error, UpstreamAuthFailed):
-                    raise  # the same key would be refused again
                 accidents += error.retry is Retry.SAME_ACCOUNT
-                if accidents > 1:
-                    raise  # a broken answer twice is no accident
-                wait = backoff_seconds(error, count)
-                if progress.waited_seconds + wait > self.config.max_wait_seconds:
+                if error.retry is Retry.NEVER or count >= self.config.max_attempts or accidents > 1:
                     raise
-                progress.waited_seconds += wait
+                last = error
+                tried.add(account.id)
+                if isinstance(error, UpstreamOverloaded):
+                    overloaded.add(account.quota)
                 if error.retry is Retry.NEXT_ACCOUNT:
                     account = None
-            await asyncio.sleep(wait)
+            except BaseException:  # cancelled, or a bug: the account must not look busy for ever
+                self.pool.release(account, progress.model)
+                raise
+            else:
+                self.pool.end(account, progress.model, self.now(), None)
+                return result
+
+    async def _wait_for_account(
+        self, progress: Progress, tried: frozenset[str], overloaded: frozenset[str], last: GatewayError | None
+    ) -> Account:
+        """The account for the next attempt, waited for within `max_wait_seconds` a request."""
+        while True:
+            now = self.now()
+            pick = self.pool.pick(progress.model, now, tried, overloaded)
+            if pick.account is not None:
+                return pick.account
+            if pick.ready_at is None or pick.cool_down is None:
+                raise last or self.no_account()
+            wait = pick.ready_at - now
+            spread = wait * random.uniform(1.0, 1.1) + 0.001  # many that wait should not come back as one
+            if progress.waited_seconds + spread > self.config.max_wait_seconds:
+                if last is not None and cause_of(last) is pick.cool_down.cause:
+                    last.retry_after_seconds = wait
+                    raise last
+                raise error_of(pick.cool_down, wait)
+            progress.waited_seconds += spread
+            await asyncio.sleep(spread)
 
     def encode(self, request: Request, progress: Progress, *, is_signed: bool = True) -> gemini.Encoded:
         """The upstream body of a leg. is_signed: with the signatures that the client or our memory has."""
@@ -254,17 +286,6 @@ async def side_by_side(runs: list[Awaitable[T]]) -> list[T]:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-
-
-def backoff_seconds(error: GatewayError, attempts: int) -> float:
-    """Before the same account is asked again: what upstream said, else growing steps, spread by chance."""
-    if error.retry is Retry.SAME_ACCOUNT:
-        return 0.0
-    if error.retry_after_seconds is not None:
-        return error.retry_after_seconds
-    if isinstance(error, UpstreamRateLimited):
-        return 5.0
-    return float(min(4.0, 0.25 * 2.0 ** (attempts - 1)) * random.uniform(0.75, 1.25))
 
 
 class Stream:

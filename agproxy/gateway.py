@@ -77,7 +77,7 @@ class Gateway:
         clock: Callable[[], float],
         new_id: Callable[[], str],
     ) -> None:
-        self._upstream = Upstream(config=config, pool=pool, send=send, base_url=base_url, clock=clock)
+        self._upstream = Upstream(config=config, pool=pool, send=send, base_url=base_url, now=now, clock=clock)
         self._now = now
         self._clock = clock
         self._new_id = new_id

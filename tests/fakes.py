@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -111,14 +112,15 @@ NOW = 1700000000
 
 
 def make_gateway(upstream: FakeUpstream, *keys: str, config: Config | None = None) -> Gateway:
-    """A gateway with accounts of these keys, a standing clock and counted ids."""
+    """A gateway with accounts of these keys, a clock that starts at NOW, and counted ids."""
     numbers = iter(range(1, 1_000_000))
+    began = time.monotonic()
     return Gateway(
         config=config or Config(keepalive_seconds=0.0),
         pool=Pool(Account(id=f"account-{key}", key=key) for key in keys or ("k",)),
         send=upstream.send,
         base_url="https://upstream.example/v1beta",
-        now=lambda: float(NOW),
+        now=lambda: NOW + time.monotonic() - began,
         clock=lambda: 0.0,
         new_id=lambda: f"{next(numbers):024x}",
     )

@@ -136,7 +136,8 @@ def test_a_wrong_request_is_a_bad_request(client):
 
 def test_an_upstream_limit_is_a_rate_limit_error_with_retry_after(client):
     with pytest.raises(openai.RateLimitError) as caught:
-        client.chat.completions.create(model="gpt-4o", messages=user("hello [[sim:429=34.2]]"))
+        # A model of its own: the gateway remembers the limit, and other tests ask other models.
+        client.chat.completions.create(model="gemini-2.5-limited", messages=user("hello [[sim:429=34.2]]"))
 
     assert caught.value.response.headers["retry-after"] == "35"
     assert caught.value.response.headers["retry-after-ms"] == "34200"
