@@ -353,8 +353,8 @@ class StreamEncoder:
         return frames
 
     def _end_choice(self, choice: _Choice, index: int, end: ChoiceEnded) -> list[bytes]:
-        frames = self._role(choice, index, "")
         refusal = refusal_text(end)
+        frames = self._role(choice, index, "" if refusal is None else None)
         if refusal is not None:
             frames.append(self._one(index, {"refusal": refusal}))
         if end.citations:
