@@ -5,7 +5,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 ARGS ?=
 
-.PHONY: help run test lint types cov zipapp clean
+.PHONY: help run test lint types cov docs zipapp clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -19,11 +19,16 @@ test: $(VENV)/test  ## run the tests (ARGS="-k name")
 lint: $(VENV)/dev  ## ruff: rules and format
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
 
-types: $(VENV)/dev  ## mypy --strict
-	@$(PY) -m mypy
+types: $(VENV)/dev  ## mypy --strict, as Linux, Windows and macOS would see it
+	@$(PY) -m mypy --platform linux
+	@$(PY) -m mypy --platform win32
+	@$(PY) -m mypy --platform darwin
 
 cov: $(VENV)/dev  ## the tests with coverage
 	@$(PY) -m pytest --cov=agproxy --cov-report=term-missing:skip-covered $(ARGS)
+
+docs: $(VENV)/run  ## write README's tables of settings and routes
+	@$(PY) .ci/readme_tables.py
 
 zipapp: $(VENV)/run  ## dist/agproxy.pyz: one file with all that it needs
 	@$(PY) .ci/build_zipapp.py
@@ -35,18 +40,22 @@ clean:  ## remove what was made
 # What each level installs stands in pyproject.toml and nowhere else.
 WANTED = $(PY) -c 'import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*p["dependencies"], *(x for e in sys.argv[1:] for x in p["optional-dependencies"][e]))'
 INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check
+OFFLINE = { echo "agproxy: pip could not install what pyproject.toml names; it needs PyPI, or a mirror in PIP_INDEX_URL" >&2; exit 1; }
 
 $(PY):
 	@command -v $(PYTHON) >/dev/null || { echo "agproxy needs Python 3.11 or newer: install python3, or name it with PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "agproxy needs Python 3.11 or newer, $(PYTHON) is older: name another with PYTHON=python3.12" >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "install venv and pip for $(PYTHON) first, on Debian: apt install python3-venv python3-pip" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "install venv and pip for $(PYTHON) first, on Debian and Ubuntu: apt install python3-venv python3-pip" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/run: pyproject.toml | $(PY)
-	@$(INSTALL) $$($(WANTED)) && touch $@
+	@$(INSTALL) $$($(WANTED)) || $(OFFLINE)
+	@touch $@
 
 $(VENV)/test: pyproject.toml | $(PY)
-	@$(INSTALL) $$($(WANTED) test) && touch $@ $(VENV)/run
+	@$(INSTALL) $$($(WANTED) test) || $(OFFLINE)
+	@touch $@ $(VENV)/run
 
 $(VENV)/dev: pyproject.toml | $(PY)
-	@$(INSTALL) $$($(WANTED) dev) && touch $@ $(VENV)/run $(VENV)/test
+	@$(INSTALL) $$($(WANTED) dev) || $(OFFLINE)
+	@touch $@ $(VENV)/run $(VENV)/test

@@ -1,19 +1,46 @@
-"""Build dist/agproxy.pyz: agproxy with h11 and certifi in one file that any Python 3.11+ runs.
+"""Build dist/agproxy.pyz: agproxy with h11 and certifi in one file that any Python from 3.11 on runs.
 
-The same source gives the same bytes on any day and in any time zone: entries are sorted, their time is fixed, their
-modes are fixed. The sha256 is printed.
+    python .ci/build_zipapp.py [FILE]
+
+The same source gives the same bytes on any day, in any time zone and in any folder: entries are sorted, their time
+and modes are fixed, nothing is compressed (zlib and zlib-ng compress differently), and file names in compiled code
+are those inside the archive. The sha256 is printed with the versions that went in; they belong to it, and so does the
+Python that builds.
+
+Python does not cache what it compiles out of an archive, and compiling takes 0.3 s at every start. So each module is
+there twice: as source, and compiled by the Python that builds. A Python of another version uses the source.
 """
 
 import hashlib
+import importlib.metadata
 import importlib.util
 import io
+import marshal
+import platform
+import struct
+import sys
 import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("agproxy", "certifi", "h11")
+PARTS = ("h11", "certifi")
 TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can hold
-MAIN = b"import sys\nfrom agproxy.cli import main\nsys.exit(main())\n"
+SHEBANG = b"#!/usr/bin/env python3\n"
+MAIN = b"""\
+import sys
+
+if sys.version_info < (3, 11):
+    sys.exit("agproxy needs Python 3.11 or newer, this is " + sys.version.split()[0])
+
+from agproxy.cli import main
+
+sys.exit(main())
+"""
+SUFFIXES = (".py", ".pem", ".typed", ".json", ".txt")
+# From 3 on, marshal marks what is used more than once, which depends on what else lives in the process. Python 3.14
+# has constants that version 2 cannot hold.
+MARSHAL_VERSION = 2 if sys.version_info < (3, 14) else marshal.version
+_UNCHECKED_HASH = 1  # PEP 552: the compiled form holds without a look at the source's time
 
 
 def folder_of(package: str) -> Path:
@@ -25,32 +52,60 @@ def folder_of(package: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
-def entries() -> dict[str, bytes]:
-    found = {"__main__.py": MAIN}
-    for package in PACKAGES:
+def sources() -> dict[str, bytes]:
+    """What goes in, by its name in the archive. Editors' and tools' leavings stay out."""
+    found = {"__main__.py": MAIN, "licenses/agproxy": (ROOT / "LICENSE").read_bytes()}
+    for package in ("agproxy", *PARTS):
         folder = folder_of(package)
         for file in folder.rglob("*"):
-            relative = file.relative_to(folder)
-            if file.is_file() and "__pycache__" not in relative.parts and "tests" not in relative.parts:
-                found[f"{package}/{relative.as_posix()}"] = file.read_bytes()
+            path = file.relative_to(folder)
+            if (
+                file.suffix in SUFFIXES
+                and file.is_file()
+                and not any(part.startswith((".", "__py")) for part in path.parts)
+            ):
+                found[f"{package}/{path.as_posix()}"] = file.read_bytes()
+    for package in PARTS:
+        for file in importlib.metadata.files(package) or ():
+            if file.name.upper().startswith(("LICENSE", "COPYING")):
+                found[f"licenses/{package}"] = file.read_binary()
     return found
 
 
-def main() -> None:
+def compiled(name: str, source: bytes) -> bytes:
+    """The .pyc of a module (PEP 552)."""
+    code = compile(source, name, "exec", dont_inherit=True, optimize=0)
+    head = importlib.util.MAGIC_NUMBER + struct.pack("<L", _UNCHECKED_HASH) + importlib.util.source_hash(source)
+    return head + marshal.dumps(code, MARSHAL_VERSION)
+
+
+def build() -> bytes:
+    """The archive."""
+    entries = sources()
+    for name, source in list(entries.items()):
+        if name.endswith(".py") and name != "__main__.py":
+            entries[name + "c"] = compiled(name, source)
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, data in sorted(entries().items()):
+    buffer.write(SHEBANG)
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in sorted(entries.items()):
             info = zipfile.ZipInfo(name, TIME)
-            info.compress_type = zipfile.ZIP_DEFLATED
-            info.create_system = 3
+            info.create_system = 3  # Unix, on whatever system this runs
             info.external_attr = 0o644 << 16
             archive.writestr(info, data)
-    target = ROOT / "dist" / "agproxy.pyz"
-    target.parent.mkdir(exist_ok=True)
-    target.write_bytes(b"#!/usr/bin/env python3\n" + buffer.getvalue())
+    return buffer.getvalue()
+
+
+def main(arguments: list[str]) -> None:
+    target = Path(arguments[0]) if arguments else ROOT / "dist" / "agproxy.pyz"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    data = build()
+    target.write_bytes(data)
     target.chmod(0o755)
-    print(f"{hashlib.sha256(target.read_bytes()).hexdigest()}  {target.relative_to(ROOT)}")
+    versions = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in PARTS)
+    print(f"{hashlib.sha256(data).hexdigest()}  {target}")
+    print(f"{len(data)} bytes; with {versions}, compiled by Python {platform.python_version()}", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

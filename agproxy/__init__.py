@@ -1,14 +1,37 @@
 """agproxy: a gateway that speaks OpenAI's API to its clients and Gemini to its upstream.
 
-The map, from values to the world; a module imports only from the rows above its own:
+The map, from values to the world; a module imports only from the rows above its own, and from its own row never in a
+circle (`tests/test_layers.py` holds this):
 
-    errors, jsontext, conversation, sse, http11     values and rules, no I/O
-    config, routes, auth, models, pool              decisions, pure
+    errors, jsontext, conversation, sse, http11,
+      records                                       values and rules, no I/O
+    config, routes, auth, browser, models, pacific,
+      cooldowns, credentials, account, sessions,
+      pool, accounts, signatures                    decisions, pure
     frontends/*, backends/*                         one codec a protocol, pure
     simulator/*                                     a Gemini of its own, for offline use and tests
-    gateway                                         one exchange, the only orchestration
+    targets, attempts, exchange, resources,
+      gateway                                       exchanges with upstream: the only orchestration
     io/*                                            sockets, files, logs: the only code that touches the world
-    cli                                             wires the parts together
+    embed                                           wires the parts together, in whatever event loop is there
+    cli/*                                           the command line
+
+A program of your own runs it with `await agproxy.serve(config)`: see `agproxy.embed`.
 """
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .embed import serve
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "serve"]
+
+
+def __getattr__(name: str) -> Any:
+    """`serve`, loaded when it is first asked for, so that `import agproxy` alone stays light."""
+    if name == "serve":
+        from .embed import serve
+
+        return serve
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

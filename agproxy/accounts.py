@@ -6,11 +6,12 @@ environment. Knows no files, no terminal; `io.store` keeps the bytes, `cli.accou
        {"id": "key-8f1f0ac3d2", "kind": "gemini_api_key", "label": "work", "email": null, "enabled": true,
         "secret": {"api_key": "AIza..."}}]}
 
-Two rules hold for every kind to come. What is secret stands in `secret` and nowhere else. What this version does not
+Kinds are those of `credentials`, with their parts in `secret`; what else an account may be told is in `traits`. Two
+rules hold for every kind. What is secret stands in `secret` and nowhere else. What this version does not
 know, be it a key of the document, of an account or of its secret, or a whole kind, is kept as it is and written back;
 a higher `version` is refused, never rewritten. A lower one would be brought up to date here.
 
-The id of a Gemini key follows from the key, as in the environment, so that X-Account-Id and statistics stay the same
+The id of any account follows from its credential, unless the file gives another; that of a Gemini key follows from the key, as in the environment, so that X-Account-Id and statistics stay the same
 wherever the key comes from. It is worked out on reading; the one in the file is for people.
 """
 
@@ -20,12 +21,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import jsontext
+from . import credentials, jsontext, traits
+from .account import Account, key_id
+from .credentials import API_KEY as GEMINI_API_KEY
+from .credentials import Credential
 from .errors import ConfigError
-from .pool import Account, key_id
+from .traits import Traits
 
 VERSION = 1
-GEMINI_API_KEY = "gemini_api_key"
 
 _MOST_KEY_CHARACTERS = 4096  # keys have 39 to 60; a header of upstream's server may hold 8 KB
 _MOST_LABEL_CHARACTERS = 100
@@ -62,6 +65,27 @@ class Record:
     def key(self) -> str | None:
         """The Gemini API key, where the kind has one."""
         return str(self.secret["api_key"]) if self.kind == GEMINI_API_KEY else None
+
+    @property
+    def credential(self) -> Credential | None:
+        """How its tokens are had, where the kind has no key. The decoder has checked it."""
+        return credentials.read(self.kind, self.secret)
+
+    @property
+    def traits(self) -> Traits:
+        """What its owner wants of it. The decoder has checked them."""
+        return traits.decode(self.kind, self.more, self.secret)
+
+    @property
+    def disabled_reason(self) -> str:
+        """Why agproxy itself took it out, "" where it did not."""
+        reason = self.more.get("disabled_reason")
+        return reason if isinstance(reason, str) and not self.is_enabled else ""
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Keys that this version does not know."""
+        return tuple(name for name in self.more if name not in traits.NAMES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,10 +156,20 @@ def _decode_record(row: Any, path: str, note: Callable[[str], None]) -> Record:
             raise BadDocument(f"{path}.secret.api_key: {error}") from None
         if given not in (None, "", id):
             note(f"{path}.id is not that of its key: it is taken as {id}")
-    elif given:
-        id = given
     else:
+        try:
+            credential = credentials.read(kind, secret)
+        except ValueError as error:
+            raise BadDocument(f"{path}.secret.{error}") from None
+        id = given or (credentials.id_of(credential) if credential is not None else "")
+    if not id:
         raise BadDocument(f"{path}.id: text was expected")
+    more = {name: value for name, value in row.items() if name not in _KNOWN}
+    if kind in credentials.KINDS:
+        try:
+            traits.decode(kind, more, secret)
+        except ValueError as error:
+            raise BadDocument(f"{path}.{error}") from None
     return Record(
         id=id,
         kind=kind,
@@ -143,7 +177,7 @@ def _decode_record(row: Any, path: str, note: Callable[[str], None]) -> Record:
         email=email or None,
         is_enabled=is_enabled,
         secret=secret,
-        more={name: value for name, value in row.items() if name not in _KNOWN},
+        more=more,
     )
 
 
@@ -241,13 +275,38 @@ def add(
     return _put(document, record)
 
 
+def add_record(document: Document, record: Record) -> Document:
+    """The document with an account of any kind; one that is there already is replaced in its place."""
+    if document.find(record.id) is None:
+        return replace(document, accounts=(*document.accounts, record))
+    return _put(document, record)
+
+
+def revoke(document: Document, id: str, reason: str) -> Document:
+    """Disable an account whose credential will not serve again, with the reason."""
+    record = document.find(id)
+    if record is None:
+        return document
+    return _put(document, replace(record, is_enabled=False, more={**record.more, "disabled_reason": reason}))
+
+
+def reorder(document: Document, ids: Iterable[str]) -> Document:
+    """The document with these accounts first, in this order; the others follow as they were."""
+    places = {id: place for place, id in enumerate(ids)}
+    ordered = sorted(document.accounts, key=lambda record: places.get(record.id, len(places)))
+    return replace(document, accounts=tuple(ordered))
+
+
 def remove(document: Document, id: str) -> Document:
     return replace(document, accounts=tuple(record for record in document.accounts if record.id != id))
 
 
 def enable(document: Document, id: str, is_enabled: bool) -> Document:
     record = document.find(id)
-    return document if record is None else _put(document, replace(record, is_enabled=is_enabled))
+    if record is None:
+        return document
+    more = {name: value for name, value in record.more.items() if name != "disabled_reason"}
+    return _put(document, replace(record, is_enabled=is_enabled, more=more))
 
 
 def _put(document: Document, record: Record) -> Document:
@@ -269,12 +328,13 @@ class Entry:
     @property
     def is_known(self) -> bool:
         """Whether this version can use accounts of its kind."""
-        return self.record.kind == GEMINI_API_KEY
+        return self.record.kind in credentials.KINDS
 
     @property
     def name(self) -> str:
-        """What people call it: id and label."""
-        return f"{self.record.id} ({self.record.label})" if self.record.label else self.record.id
+        """What people call it: id and label, fit for a terminal."""
+        name = f"{self.record.id} ({self.record.label})" if self.record.label else self.record.id
+        return name if name.isprintable() else ascii(name)
 
 
 def merge(environment: Iterable[Account], document: Document) -> tuple[Entry, ...]:
@@ -293,11 +353,28 @@ def merge(environment: Iterable[Account], document: Document) -> tuple[Entry, ..
 
 
 def usable(entries: Iterable[Entry]) -> tuple[Account, ...]:
-    """The accounts that may serve requests."""
-    return tuple(
-        Account(id=entry.record.id, key=entry.record.key, label=entry.record.label, email=entry.record.email)
-        for entry in entries
-        if entry.record.is_enabled and entry.record.key is not None
+    """The accounts that may serve requests, in order."""
+    return tuple(account_of(entry) for entry in entries if entry.record.is_enabled and entry.is_known)
+
+
+def account_of(entry: Entry) -> Account:
+    """An account of a kind that this version knows, as the scheduler sees it."""
+    record = entry.record
+    told = record.traits
+    return Account(
+        id=record.id,
+        key=record.key or "",
+        credential=record.credential,
+        label=record.label,
+        email=record.email,
+        project=told.project,
+        priority=told.priority,
+        weight=told.weight,
+        models=told.models,
+        most_in_flight=told.most_in_flight,
+        requests_per_minute=told.requests_per_minute,
+        endpoint=told.endpoint,
+        proxy=told.proxy,
     )
 
 

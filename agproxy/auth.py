@@ -35,11 +35,11 @@ def key_name(headers: Headers, keys: tuple[tuple[str, str], ...]) -> str | None:
     given = client_key(headers)
     if given is None:
         return None
-    # Bytes against bytes: header text is latin-1 by contract, and a key out of the environment need not be UTF-8.
+    # Bytes against bytes: header text is latin-1 by contract, whatever encoding the client wrote.
     digest = sha256(given.encode("latin-1", "backslashreplace")).digest()
     found = None
     for name, key in keys:
-        if hmac.compare_digest(digest, sha256(key.encode("utf-8", "surrogateescape")).digest()):
+        if hmac.compare_digest(digest, sha256(key.encode()).digest()):
             found = name
     return found
 

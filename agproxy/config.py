@@ -21,7 +21,8 @@ NOT_SETTINGS = frozenset({"AGPROXY_HOME"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What is declared of one setting. `least` and `most` bound numbers; `reason` says why the default is so."""
+    """What is declared of one setting. `least` and `most` bound numbers; `restart`: a running gateway keeps its old
+    value, and says so, when config.json changes."""
 
     name: str
     key: str
@@ -33,6 +34,7 @@ class Setting:
     least: float | None = None
     most: float | None = None
     secret: bool = False
+    restart: bool = False
 
     @property
     def flag(self) -> str:
@@ -54,9 +56,11 @@ def _setting(
     least: float | None = 0,
     most: float | None = None,
     secret: bool = False,
+    restart: bool = False,
 ) -> Any:
     kind = kind or {bool: "bool", int: "int", float: "float", str: "str"}[type(default)]
-    note: dict[str, Any] = {"kind": kind, "key": key, "help": help, "unit": unit, "choices": choices, "secret": secret}
+    note: dict[str, Any] = {"kind": kind, "key": key, "help": help, "unit": unit, "choices": choices}
+    note |= {"secret": secret, "restart": restart}
     if kind in ("int", "float"):
         note |= {"least": least, "most": most}
     return field(default=default, repr=not secret, metadata=note)
@@ -70,8 +74,9 @@ class Config:
     host: str = _setting(
         "localhost",
         "address to listen on; localhost is 127.0.0.1 and, where it exists, ::1. With LAN access: 0.0.0.0",
+        restart=True,
     )
-    port: int = _setting(8045, "port to listen on; 0 takes a free one", most=65535)
+    port: int = _setting(8045, "port to listen on; 0 takes a free one", most=65535, restart=True)
 
     # Who may use it
     auth_mode: str = _setting(
@@ -89,7 +94,10 @@ class Config:
         secret=True,
     )
     allow_lan_access: bool = _setting(
-        False, "serve other machines too: listens on 0.0.0.0 and asks for a client key", key="proxy.allow_lan_access"
+        False,
+        "serve other machines too: listens on 0.0.0.0 and asks for a client key",
+        key="proxy.allow_lan_access",
+        restart=True,
     )
     allowed_hosts: tuple[str, ...] = _setting(
         (),
@@ -113,24 +121,34 @@ class Config:
     upstream_url: str = _setting(
         "https://generativelanguage.googleapis.com",
         "base URL of the Gemini API; the version is added. Plain http only to loopback unless allow_plain_http",
+        restart=True,
     )
-    upstream_version: str = _setting("v1beta", "version of the Gemini API in the path")
-    allow_plain_http: bool = _setting(False, "let upstream_url be plain http beyond loopback; keys travel unencrypted")
+    upstream_version: str = _setting("v1beta", "version of the Gemini API in the path", restart=True)
+    allow_plain_http: bool = _setting(
+        False, "let upstream_url be plain http beyond loopback; keys travel unencrypted", restart=True
+    )
     simulate: str = _setting(
         "off",
         "answer from the embedded simulated Gemini: never, when no account is configured (auto), or always",
         choices=("off", "auto", "on"),
+        restart=True,
     )
-    ca_file: str = _setting("", "CA certificates to trust upstream, PEM; empty: SSL_CERT_FILE, else certifi's")
+    ca_file: str = _setting(
+        "", "CA certificates to trust upstream, PEM; empty: SSL_CERT_FILE, else certifi's", restart=True
+    )
     upstream_proxy: str = _setting(
         "",
         "proxy towards upstream: http://, https:// or socks5:// URL; empty: HTTPS_PROXY and NO_PROXY as usual",
         secret=True,
+        restart=True,
     )
 
     # Models
     model_map: tuple[tuple[str, str], ...] = _setting(
-        (), "client's model name -> Gemini model: a JSON object, or a=b,c*=d; * matches anything", kind="map"
+        (),
+        "client's model name -> Gemini model: a JSON object, or a=b,c*=d; * matches anything. a=b|c (or a list in the "
+        "file): c serves when every account is out for b",
+        kind="map",
     )
     default_model: str = _setting("", "model for names that no rule knows; empty: such a name is 404 model_not_found")
 
@@ -138,6 +156,16 @@ class Config:
     max_attempts: int = _setting(3, "upstream calls that one request may cost", least=1, most=100)
     max_wait_seconds: float = _setting(
         10.0, "how long one request may wait for an account in all; longer, and the 429 is passed on", unit="s"
+    )
+
+    scheduling: str = _setting(
+        "balance",
+        "which account serves next: who has done least (balance), who is quickest (performance), the one that served "
+        "the session before (cache-first), the first in order (fill-first)",
+        choices=("balance", "performance", "cache-first", "fill-first"),
+    )
+    max_queued: int = _setting(
+        1000, "requests that may stand in line while limits of your own keep accounts busy; one more gets 503"
     )
 
     # Translation
@@ -157,12 +185,84 @@ class Config:
         "functions and a JSON schema together, where the model refuses both: schema told in words, or a 400",
         choices=("instruct", "refuse"),
     )
+    schemas: str = _setting(
+        "native",
+        "JSON schemas of functions and answers: sent as they are (native), or turned into Gemini's own Schema "
+        "(convert), for an upstream_version or a model without the fields for JSON Schema",
+        choices=("native", "convert"),
+    )
     images: str = _setting(
         "markdown",
         "images in a Chat answer: a Markdown data URI in the content, or the field message.images",
         choices=("markdown", "field"),
     )
+    responses_done: bool = _setting(
+        False, "end Responses streams with data: [DONE], which OpenAI does not send, for clients that wait for it"
+    )
+    responses_include_choices: bool = _setting(
+        False, "add Chat's `choices` to unary Responses answers, for clients that look for the text there"
+    )
     keepalive_seconds: float = _setting(15.0, "silence after which a stream gets a keep-alive; 0: never", unit="s")
+
+    # Images and files that a request names by an http(s) URL
+    fetch_media: str = _setting(
+        "fetch",
+        "http(s) URLs of images and files: fetched by the gateway (fetch), passed on for upstream to fetch (pass), "
+        "or a 400 (refuse)",
+        choices=("fetch", "pass", "refuse"),
+    )
+    fetch_max_bytes: int = _setting(
+        20 * 1024 * 1024,
+        "one fetched file, after decompression; Gemini's own documented limit for years",
+        unit="bytes",
+        restart=True,
+    )
+    fetch_max_files: int = _setting(
+        100,
+        "files that one request may have fetched; a long conversation names its images again each turn",
+        least=1,
+        restart=True,
+    )
+    fetch_timeout_seconds: float = _setting(
+        10.0, "one file in all, from the name's look-up to the last byte", unit="s", restart=True
+    )
+    fetch_max_concurrent: int = _setting(
+        16, "files fetched at once, for all requests; more wait", least=1, restart=True
+    )
+    fetch_through_proxy: bool = _setting(
+        False,
+        "fetch files through the proxy too, where one is in force. It resolves names itself, so which addresses it "
+        "reaches cannot be checked here",
+        restart=True,
+    )
+    fetch_private_hosts: tuple[str, ...] = _setting(
+        (),
+        "hosts of your own network that files may be fetched from although their addresses are private: names or "
+        "addresses, several by commas. Never loopback or link-local",
+        kind="list",
+        restart=True,
+    )
+
+    # What is kept between requests
+    state: bool = _setting(
+        True,
+        "keep responses (with their input) and conversations, in state.sqlite3 of the home folder, for clients that go "
+        "on from them by id; store: false in a request keeps nothing of it",
+        restart=True,
+    )
+    state_max_age_days: float = _setting(
+        30.0,
+        "how long a chain of responses or a conversation is kept after its last use; OpenAI's own time",
+        unit="d",
+        restart=True,
+    )
+    state_max_bytes: int = _setting(
+        1024**3,
+        "what is kept in all; over it, what has rested longest goes first",
+        unit="bytes",
+        least=1024 * 1024,
+        restart=True,
+    )
 
     # Limits of the server. Each default is far above honest use and far below what hurts the machine.
     max_connections: int = _setting(
@@ -193,7 +293,7 @@ class Config:
     )
     upstream_idle_timeout_seconds: float = _setting(300.0, "silence within an upstream answer", unit="s")
     total_timeout_seconds: float = _setting(3600.0, "one upstream answer in all", unit="s")
-    max_upstream_connections: int = _setting(2000, "connections to one upstream host at once", least=1)
+    max_upstream_connections: int = _setting(2000, "connections to one upstream host at once", least=1, restart=True)
     upstream_keepalive_seconds: float = _setting(
         50.0, "how long an idle upstream connection is kept; below the 60 s after which many servers drop it", unit="s"
     )
@@ -205,6 +305,11 @@ class Config:
     )
     read_buffer_bytes: int = _setting(
         262144, "bytes read ahead of what is being handled, each connection", unit="bytes", least=4096
+    )
+
+    # While it runs
+    reload_seconds: float = _setting(
+        1.0, "how often config.json and accounts.json are looked at for changes; 0: only on SIGHUP", unit="s"
     )
 
     # Logs
@@ -295,13 +400,16 @@ def _parse_pairs(value: Any, what: str) -> tuple[tuple[str, str], ...]:
 def _parse_keys(value: Any) -> tuple[tuple[str, str], ...]:
     """Client keys as (name, key). Unnamed ones are called key1, key2 ..."""
     if isinstance(value, dict):
-        return _parse_pairs(value, "an object of name -> key")
-    if isinstance(value, str):
-        value = value.split(",")
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ValueError("a key, several by commas, or an object of name -> key was expected")
-    keys = [item.strip() for item in value if item.strip()]
-    return tuple((f"key{number}", key) for number, key in enumerate(keys, 1))
+        keys = _parse_pairs(value, "an object of name -> key")
+    else:
+        if isinstance(value, str):
+            value = value.split(",")
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise ValueError("a key, several by commas, or an object of name -> key was expected")
+        keys = tuple((f"key{number}", key) for number, key in enumerate(filter(None, map(str.strip, value)), 1))
+    if not all(key.isprintable() and key == key.strip() for _, key in keys):
+        raise ValueError("keys of printable characters were expected: no client can send others")
+    return keys
 
 
 def _parse_map(value: Any) -> tuple[tuple[str, str], ...]:
@@ -318,8 +426,17 @@ def _parse_map(value: Any) -> tuple[tuple[str, str], ...]:
             if not (name and equals and model):
                 raise ValueError(f"{expected} was expected")
             pairs[name] = model
-        return tuple(pairs.items())
-    return _parse_pairs(value, expected)
+        value = pairs
+    if isinstance(value, dict):  # a list is a model and its fallbacks
+        value = {k: "|".join(v) if isinstance(v, list) and all(map(_is_name, v)) else v for k, v in value.items()}
+    pairs_found = _parse_pairs(value, expected)
+    if not all(_is_name(word) for _, models in pairs_found for word in models.split("|")):
+        raise ValueError(f"{expected}, with a|b for a fallback, was expected")
+    return pairs_found
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _parse_list(value: Any) -> tuple[str, ...]:

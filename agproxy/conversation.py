@@ -231,7 +231,10 @@ class Policy:
     thoughts: bool = True
     late_system: str = "keep"
     schema_with_tools: str = "instruct"
+    schemas: str = "native"
     images: str = "markdown"
+    responses_done: bool = False
+    responses_include_choices: bool = False
 
 
 # --- answers ---------------------------------------------------------------------------------------------------
@@ -327,10 +330,11 @@ class ChoiceEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageEnded:
-    """Last event. notices: what the reader of the answer should know."""
+    """Last event. notices: what the reader of the answer should know. ended: Unix seconds, set by who has a clock."""
 
     usage: Usage
     notices: tuple[Notice, ...] = ()
+    ended: int | None = None
 
 
 Event = MessageStarted | PartStarted | PartDelta | PartEnded | ChoiceEnded | MessageEnded
@@ -351,6 +355,7 @@ class Response:
     choices: tuple[Choice, ...]
     usage: Usage
     notices: tuple[Notice, ...] = ()
+    ended: int | None = None
 
 
 class IllegalOrderError(Exception):
@@ -439,6 +444,7 @@ class Folder:
             ),
             usage=self._end.usage,
             notices=self._end.notices,
+            ended=self._end.ended,
         )
 
 

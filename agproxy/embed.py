@@ -18,24 +18,32 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from . import pool
-from .config import Config
+from .config import SETTINGS, Config
 from .gateway import Gateway
 from .http11 import Send
-from .io.client import Client
+from .io.keeper import LimitsKeeper
+from .io.limits import LimitsFile
+from .io.lines import Lines
 from .io.server import Server
+from .io.state import FILE as STATE_FILE
+from .io.state import State
 
 _SIMULATED = pool.Account(id="simulated", key="simulated", label="simulator")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
-    """A way to upstream: `send` makes calls below `base_url` with the key of one of the accounts."""
+    """A way to upstream: `send` makes calls below `base_url` with the key of one of the accounts. real_url: the same
+    where the answers are simulated, for when accounts come."""
 
     send: Send
+    lines: Lines
     base_url: str
+    real_url: str
     accounts: tuple[pool.Account, ...]
     is_simulated: bool
 
@@ -43,12 +51,31 @@ class Reach:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
     """A gateway that listens. bound: (address, port) of each listener. close: stop listening, and let open answers
-    go on for so many seconds."""
+    go on for so many seconds. Settings and accounts can be changed while it runs."""
 
     bound: tuple[tuple[str, int], ...]
     reach: Reach
     gateway: Gateway
+    server: Server
     close: Callable[[float], Awaitable[None]]
+
+    def apply(self, config: Config) -> tuple[str, ...]:
+        """Swap the settings whole, for all requests to come; the names of those that only a restart can change, which
+        stay as they are."""
+        old = self.gateway.config
+        kept = {s.name: getattr(old, s.name) for s in SETTINGS if s.restart}
+        waiting = tuple(name for name, value in kept.items() if getattr(config, name) != value)
+        self.gateway.config = self.server.config = self.reach.lines.config = replace(config, **kept)
+        return waiting
+
+    def use(self, accounts: Iterable[pool.Account]) -> None:
+        """Swap the accounts; what is known of those that stay is kept. With accounts of the user's own the embedded
+        simulator, if it stands in for them, is no longer asked."""
+        if self.reach.is_simulated:
+            if self.gateway.config.simulate == "on":
+                return
+            self.gateway.base_url = self.reach.real_url
+        self.gateway.use_accounts(tuple(accounts))
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -60,26 +87,37 @@ async def serve(
     config: Config | None = None,
     *,
     accounts: Iterable[pool.Account] | None = None,
+    home: Path | None = None,
     on_ready: Callable[[Running], None] | None = None,
 ) -> None:
     """Run the gateway until this task is cancelled.
 
-    accounts: where answers come from; None takes those of GEMINI_API_KEY. on_ready is called once it listens, with
-    the addresses. Cancelled, it lets open answers go on for `drain_seconds`; cancelled again, it cuts them. Raises
-    ConfigError where it cannot listen.
+    accounts: where answers come from; None takes those of GEMINI_API_KEY. home: the folder for what is kept between
+    requests; None keeps it in memory. on_ready is called once it listens, with the addresses. Cancelled, it lets open
+    answers go on for `drain_seconds`; cancelled again, it cuts them. Raises ConfigError where it cannot listen.
     """
     known = pool.from_environment(os.environ) if accounts is None else tuple(accounts)
-    async with listening(config or Config(), known) as running:
+    async with listening(config or Config(), known, home) as running:
         if on_ready is not None:
             on_ready(running)
         await asyncio.get_running_loop().create_future()
 
 
 @asynccontextmanager
-async def listening(config: Config, accounts: tuple[pool.Account, ...]) -> AsyncIterator[Running]:
+async def listening(
+    config: Config, accounts: tuple[pool.Account, ...], home: Path | None = None
+) -> AsyncIterator[Running]:
     """A gateway that listens within the block and is stopped after it, however the block ends."""
     async with AsyncExitStack() as stack:
         reach = await stack.enter_async_context(reaching(config, accounts))
+        store = None
+        if config.state:
+            store = State(
+                None if home is None else home / STATE_FILE,
+                max_age_seconds=config.state_max_age_days * 86400,
+                max_bytes=config.state_max_bytes,
+            )
+            stack.push_async_callback(store.close)
         gateway = Gateway(
             config=config,
             pool=pool.Pool(reach.accounts),
@@ -88,28 +126,34 @@ async def listening(config: Config, accounts: tuple[pool.Account, ...]) -> Async
             now=time.time,
             clock=time.monotonic,
             new_id=lambda: os.urandom(12).hex(),
+            store=store,
         )
         stack.push_async_callback(gateway.close)
+        if home is not None and not reach.is_simulated:
+            limits = LimitsKeeper(LimitsFile(home), gateway.pool, time.time, gateway.accounts_changed)
+            await stack.enter_async_context(limits.keeping())
         server = Server(config, gateway.handle, gateway.refuse, lambda: f"req_{os.urandom(16).hex()}")
         bound = await server.start([config.host], config.port)
-        stack.push_async_callback(_drain, server, config.drain_seconds)
-        yield Running(bound=bound, reach=reach, gateway=gateway, close=server.close)
+        stack.push_async_callback(_drain, server, lambda: gateway.config.drain_seconds)
+        yield Running(bound=bound, reach=reach, gateway=gateway, server=server, close=server.close)
 
 
 @asynccontextmanager
 async def reaching(config: Config, accounts: tuple[pool.Account, ...]) -> AsyncIterator[Reach]:
     """A client towards upstream, and where the settings say so an embedded simulated Gemini for upstream."""
     async with AsyncExitStack() as stack:
-        base_url = config.upstream_url.rstrip("/")
+        base_url = real_url = config.upstream_url.rstrip("/")
         is_simulated = config.simulate == "on" or (config.simulate == "auto" and not accounts)
         if is_simulated:
             base_url = await stack.enter_async_context(_simulator(config))
             accounts = (_SIMULATED,)
-        client = Client(config)
-        stack.push_async_callback(client.close)
+        lines = Lines(config)
+        stack.push_async_callback(lines.close)
         yield Reach(
-            send=client.send,
+            send=lines.send,
+            lines=lines,
             base_url=f"{base_url}/{config.upstream_version}",
+            real_url=f"{real_url}/{config.upstream_version}",
             accounts=accounts,
             is_simulated=is_simulated,
         )
@@ -125,13 +169,19 @@ async def _simulator(config: Config) -> AsyncIterator[str]:
     try:
         yield f"http://127.0.0.1:{bound[0][1]}"
     finally:
-        await server.close(0)
+        await _close(server, 0)
 
 
-async def _drain(server: Server, seconds: float) -> None:
+async def _drain(server: Server, seconds: Callable[[], float]) -> None:
     """Let open answers end; a second cancellation cuts them."""
     try:
-        await server.close(seconds)
+        await _close(server, seconds())
     except asyncio.CancelledError:
-        await server.close(0)
+        await _close(server, 0)
         raise
+
+
+async def _close(server: Server, seconds: float) -> None:
+    """In a task of its own: in Python 3.11.2, which Debian 12 has, asyncio.timeout does not end in a TimeoutError
+    within a task that was cancelled before, and the connections would be left open."""
+    await asyncio.create_task(server.close(seconds))

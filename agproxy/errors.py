@@ -3,8 +3,8 @@
     GatewayError
     |- client faults      InvalidRequest 400   Unauthorized 401   Forbidden 403   NotFound 404   HttpRefused 4xx
     |- upstream faults    UpstreamRejected 4xx   UpstreamAuthFailed 502   UpstreamRateLimited 429
-    |                     UpstreamOverloaded 503   UpstreamFailed 5xx
-    `- gateway faults     NoAccount 503   Overloaded 503   InternalError 500
+    |                     UpstreamOverloaded 503   UpstreamFailed 5xx   CredentialRevoked 502
+    `- gateway faults     NoAccount 503   Overloaded 503   StateUnavailable 503   InternalError 500
 
 Pure code raises these; `io` maps what the operating system, TLS and h11 raise at its seam; only the gateway
 catches; frontends only render. A message says the path first, then what: `messages[2].role: unknown 'x'`. No
@@ -126,10 +126,16 @@ class UpstreamAuthFailed(GatewayError):
     code = "upstream_auth"
     retry = Retry.NEXT_ACCOUNT
     account_fault = True
+    is_stale = False  # a token that may merely be old (401): worth one try with a new one
+
+
+class CredentialRevoked(UpstreamAuthFailed):
+    """The credential will not serve again, whatever the wait: its owner has to give another."""
 
 
 class UpstreamRateLimited(GatewayError):
-    """A limit of the account (429). `is_daily`: spent until the day ends."""
+    """A limit of the account (429). `is_daily`: spent until the day ends. `is_capacity`: the model's, not the
+    account's."""
 
     fault = Fault.UPSTREAM
     status = 429
@@ -137,6 +143,7 @@ class UpstreamRateLimited(GatewayError):
     retry = Retry.NEXT_ACCOUNT
     account_fault = True
     is_daily = False
+    is_capacity = False
 
 
 class UpstreamOverloaded(GatewayError):
@@ -167,6 +174,13 @@ class Overloaded(GatewayError):
 
     status = 503
     code = "overloaded"
+
+
+class StateUnavailable(GatewayError):
+    """What is kept between requests cannot be read or written now."""
+
+    status = 503
+    code = "state_unavailable"
 
 
 class InternalError(GatewayError):

@@ -7,13 +7,12 @@ the answer has gone out. The bytes of a stream do not pass through tasks or queu
 """
 
 import asyncio
-import logging
-import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from . import __version__, jsontext
+from . import jsontext
+from .attempts import Attempts, TokenSource
 from .backends import Target, gemini
 from .config import Config
 from .conversation import (
@@ -34,15 +33,16 @@ from .errors import (
     InvalidRequest,
     NoAccount,
     Retry,
+    UpstreamAuthFailed,
     UpstreamFailed,
     UpstreamOverloaded,
+    UpstreamRateLimited,
 )
 from .frontends import Frontend, StreamEncoder
-from .http11 import EVENT_STREAM, Headers, HttpRequest, Reply, Send
-from .pool import Account, Pool, cause_of, error_of
+from .http11 import EVENT_STREAM, Call, Headers, HttpRequest, Reply, Send
+from .pool import Account, Pool, Ticket
 from .signatures import SignatureMemory, without_signatures
-
-log = logging.getLogger("agproxy.exchange")
+from .targets import target_of
 
 T = TypeVar("T")
 
@@ -62,6 +62,9 @@ class Progress:
     attempts: int = 0
     waited_seconds: float = 0.0
     notices: tuple[Notice, ...] = ()
+    fallbacks: tuple[str, ...] = ()
+    session: str | None = None
+    outcomes: list[str] = field(default_factory=list)
 
     def note(self, notices: tuple[Notice, ...]) -> None:
         self.notices += tuple(notice for notice in notices if notice not in self.notices)
@@ -116,6 +119,14 @@ def join_usage(usages: list[tuple[Leg, Usage]], choices_each: int) -> Usage:
     return total
 
 
+def is_out(error: GatewayError) -> bool:
+    """Whether it is the accounts that are out for a model, so that another model may still be served."""
+    if isinstance(error, NoAccount):
+        return True
+    kinds = (UpstreamRateLimited, UpstreamOverloaded, UpstreamAuthFailed)
+    return isinstance(error, kinds) and error.retry is not Retry.NEVER
+
+
 class Upstream:
     """Carries exchanges to Gemini: what they share is here, what one exchange needs is handed in."""
 
@@ -128,14 +139,17 @@ class Upstream:
         base_url: str,
         now: Callable[[], float],
         clock: Callable[[], float],
+        tokens: TokenSource | None = None,
+        on_revoked: Callable[[Account, str], None] | None = None,
     ) -> None:
         self.config = config
         self.pool = pool
         self.send = send
         self.now = now
         self.clock = clock
-        self._base_url = base_url
+        self.base_url = base_url
         self.signatures = SignatureMemory()
+        self.attempts = Attempts(config=lambda: self.config, pool=pool, now=now, tokens=tokens, on_revoked=on_revoked)
 
     @property
     def policy(self) -> Policy:
@@ -145,77 +159,37 @@ class Upstream:
             late_system=config.late_system,
             schema_with_tools=config.schema_with_tools,
             images=config.images,
+            responses_done=config.responses_done,
+            responses_include_choices=config.responses_include_choices,
         )
 
-    def target(self, account: Account) -> Target:
-        return Target(base_url=self._base_url, key=account.key, user_agent=f"agproxy/{__version__}")
+    async def target(self, account: Account) -> Target:
+        """Where an account's calls go, with its key or its token of the moment."""
+        key = account.key
+        if account.credential is not None:
+            if self.attempts.tokens is None:
+                raise NoAccount(f"account {account.id}: nobody fetches tokens here", passes_soon=False)
+            key = await self.attempts.tokens.token(account)
+        return target_of(account, key, self.base_url)
 
     def no_account(self) -> NoAccount:
-        return NoAccount(
-            "agproxy has no Gemini account. Set GEMINI_API_KEY, or start with --simulate auto to try it without one.",
-            passes_soon=False,
-        )
+        return self.attempts.no_account()
 
-    async def attempts(self, progress: Progress, attempt: Callable[[Account], Awaitable[T]]) -> T:
-        """Run an attempt, and others after it while its error allows and the answer has not begun.
-
-        Whoever is ready is asked at once; only where nobody is does the request wait, and only so long.
-        """
-        if not self.pool.accounts:
-            raise self.no_account()
-        tried: set[str] = set()
-        overloaded: set[str] = set()
-        last: GatewayError | None = None
-        account: Account | None = None
-        count = accidents = 0
+    async def over_models(
+        self, progress: Progress, run: Callable[[], Awaitable[T]], may_go_on: Callable[[], bool] = lambda: True
+    ) -> T:
+        """Run with the model that a name means, then with its fallbacks while every account is out for the last one."""
         while True:
-            if account is None:
-                account = await self._wait_for_account(progress, frozenset(tried), frozenset(overloaded), last)
-            progress.account = account
-            progress.attempts += 1
-            count += 1
-            self.pool.begin(account, progress.model, self.now())
+            model = progress.model
             try:
-                result = await attempt(account)
+                return await run()
             except GatewayError as error:
-                self.pool.end(account, progress.model, self.now(), error)
-                log.debug("%s: attempt %d on %s: %s", progress.request.id, count, account.id, error.message)
-                accidents += error.retry is Retry.SAME_ACCOUNT
-                if error.retry is Retry.NEVER or count >= self.config.max_attempts or accidents > 1:
+                if not (progress.fallbacks and is_out(error) and may_go_on()):
                     raise
-                last = error
-                tried.add(account.id)
-                if isinstance(error, UpstreamOverloaded):
-                    overloaded.add(account.quota)
-                if error.retry is Retry.NEXT_ACCOUNT:
-                    account = None
-            except BaseException:  # cancelled, or a bug: the account must not look busy for ever
-                self.pool.release(account, progress.model)
-                raise
-            else:
-                self.pool.end(account, progress.model, self.now(), None)
-                return result
-
-    async def _wait_for_account(
-        self, progress: Progress, tried: frozenset[str], overloaded: frozenset[str], last: GatewayError | None
-    ) -> Account:
-        """The account for the next attempt, waited for within `max_wait_seconds` a request."""
-        while True:
-            now = self.now()
-            pick = self.pool.pick(progress.model, now, tried, overloaded)
-            if pick.account is not None:
-                return pick.account
-            if pick.ready_at is None or pick.cool_down is None:
-                raise last or self.no_account()
-            wait = pick.ready_at - now
-            spread = wait * random.uniform(1.0, 1.1) + 0.001  # many that wait should not come back as one
-            if progress.waited_seconds + spread > self.config.max_wait_seconds:
-                if last is not None and cause_of(last) is pick.cool_down.cause:
-                    last.retry_after_seconds = wait
-                    raise last
-                raise error_of(pick.cool_down, wait)
-            progress.waited_seconds += spread
-            await asyncio.sleep(spread)
+                if progress.model == model:  # else another leg has moved on already
+                    progress.model, *rest = progress.fallbacks
+                    progress.fallbacks = tuple(rest)
+                    progress.waited_seconds = 0.0
 
     def encode(self, request: Request, progress: Progress, *, is_signed: bool = True) -> gemini.Encoded:
         """The upstream body of a leg. is_signed: with the signatures that the client or our memory has."""
@@ -238,23 +212,24 @@ class Upstream:
                     exchange.request.sampling.candidates,
                 ),
             )
-        return frontend.encode_response(response, exchange)
+        return frontend.encode_response(replace(response, ended=int(self.now())), exchange)
 
     async def _unary_leg(self, leg: Leg, exchange: Exchange, progress: Progress) -> Response:
-        encoded = self.encode(leg.request, progress)
+        response = await self.over_models(progress, lambda: self._unary_on_model(leg, exchange, progress))
+        progress.note(response.notices)
+        for choice in response.choices:
+            for part in choice.parts:
+                self.signatures.remember(progress.model, part)
+        return response
 
-        async def attempt(account: Account) -> Response:
-            answer = await self.send(gemini.call(encoded, progress.model, self.target(account), is_stream=False))
-            try:
-                body = await answer.read()
-            finally:
-                answer.close()
-            if answer.status != 200:
-                raise gemini.decode_error(answer.status, answer.headers, body)
-            try:
-                chunk = jsontext.loads(body)
-            except ValueError:
-                raise UpstreamFailed("Upstream's answer is not JSON.", code="bad_upstream_body") from None
+    async def _unary_on_model(self, leg: Leg, exchange: Exchange, progress: Progress) -> Response:
+        encoded = self.encode(leg.request, progress)
+        model = progress.model
+
+        async def attempt(ticket: Ticket) -> Response:
+            target = await self.target(ticket.account)
+            progress.note(gemini.notices(encoded, target))
+            chunk = gemini.unwrap(await self._ask(gemini.call(encoded, model, target, is_stream=False), ticket))
             decoder = gemini.decoder(encoded, exchange.id, leg.offset)
             folder = Folder()
             for event in (*decoder.feed(chunk), *decoder.finish()):
@@ -262,17 +237,37 @@ class Upstream:
             return folder.result()
 
         try:
-            response = await self.attempts(progress, attempt)
+            return await self.attempts.run(progress, attempt)
         except GatewayError as error:
             if error.code != gemini.FOREIGN_SIGNATURE:
                 raise
             encoded = self.encode(leg.request, progress, is_signed=False)
-            response = await self.attempts(progress, attempt)
-        progress.note(response.notices)
-        for choice in response.choices:
-            for part in choice.parts:
-                self.signatures.remember(progress.model, part)
-        return response
+            return await self.attempts.run(progress, attempt)
+
+    async def count(self, request: Request, progress: Progress) -> int:
+        """How many tokens a request's prompt has, as upstream counts them."""
+        encoded = self.encode(request, progress)
+
+        async def attempt(ticket: Ticket) -> int:
+            call = gemini.count_call(encoded, progress.model, await self.target(ticket.account))
+            return gemini.decode_count(await self._ask(call, ticket))
+
+        return await self.attempts.run(progress, attempt)
+
+    async def _ask(self, call: Call, ticket: Ticket) -> Any:
+        """The JSON of a whole answer. Raises what upstream's error means, and UpstreamFailed for what is no JSON."""
+        answer = await self.send(call)
+        self.pool.answered(ticket, self.now())
+        try:
+            body = await answer.read()
+        finally:
+            answer.close()
+        if answer.status != 200:
+            raise gemini.decode_error(answer.status, answer.headers, body)
+        try:
+            return jsontext.loads(body)
+        except ValueError:
+            raise UpstreamFailed("Upstream's answer is not JSON.", code="bad_upstream_body") from None
 
 
 async def side_by_side(runs: list[Awaitable[T]]) -> list[T]:
@@ -288,25 +283,40 @@ async def side_by_side(runs: list[Awaitable[T]]) -> list[T]:
         await asyncio.wait(tasks)
 
 
+def stream_headers(more: Headers) -> Headers:
+    """The headers of an answer that is an event stream."""
+    return (("content-type", EVENT_STREAM), ("cache-control", "no-cache"), ("x-accel-buffering", "no"), *more)
+
+
 class Stream:
-    """The streamed answer of one exchange. `head` gives the answer's headers when its first byte goes out."""
+    """The streamed answer of one exchange. `head` gives the answer's headers when its first byte goes out.
+
+    event_errors: those that the stream tells itself, on a 200, even where nothing has gone out. keep: awaited with
+    the last frames when the answer is complete or has failed, before the client hears of it.
+    """
 
     def __init__(
         self,
         upstream: Upstream,
-        frontend: Frontend,
+        encoder: StreamEncoder,
         exchange: Exchange,
         progress: Progress,
         reply: Reply,
         head: Callable[[], Headers],
+        *,
+        event_errors: tuple[type[GatewayError], ...] = (),
+        keep: Callable[[list[bytes]], Awaitable[None]] | None = None,
     ) -> None:
         self.upstream = upstream
         self.exchange = exchange
         self.progress = progress
         self.reply = reply
-        self.encoder: StreamEncoder = frontend.StreamEncoder(exchange)
+        self.encoder = encoder
         self.has_frames = False
+        self.last_frames: list[bytes] = []
         self._head = head
+        self._event_errors = event_errors
+        self._keep = keep
         self._has_message = False
         self._last_write = upstream.clock()
         self._timer: asyncio.TimerHandle | None = None
@@ -324,20 +334,25 @@ class Stream:
             if len(legs) > 1:
                 usages = [(leg.leg, leg.end.usage) for leg in legs if leg.end is not None]
                 usage = join_usage(usages, exchange.request.sampling.candidates)
-                self.write(self.encoder.feed(MessageEnded(usage=usage)))
+                self.last_frames += self.encoder.feed(MessageEnded(usage=usage, ended=int(self.upstream.now())))
             for end in ends:
                 self.progress.note(end.notices)
-            self.reply.end()
+            await self._end(self.last_frames)
         except GatewayError as error:
-            if not self.reply.has_started:
+            if not (self.reply.has_started or isinstance(error, self._event_errors)):
                 raise
-            self.reply.write(b"".join(self.encoder.fail(error)))
-            self.reply.end()
+            await self._end(self.encoder.fail(error))
             return error
         finally:
             if self._timer is not None:
                 self._timer.cancel()
         return None
+
+    async def _end(self, frames: list[bytes]) -> None:
+        if self._keep is not None:
+            await self._keep(frames)
+        self.write(frames)
+        self.reply.end()
 
     def encode_shared(self, event: Event) -> list[bytes]:
         """Frames of an event where several legs make one message: it starts once and ends with all of them."""
@@ -360,15 +375,7 @@ class Stream:
 
     def _start(self) -> None:
         if not self.reply.has_started:
-            self.reply.start(
-                200,
-                (
-                    ("content-type", EVENT_STREAM),
-                    ("cache-control", "no-cache"),
-                    ("x-accel-buffering", "no"),
-                    *self._head(),
-                ),
-            )
+            self.reply.start(200, stream_headers(self._head()))
 
     def _arm(self) -> None:
         seconds = self.upstream.config.keepalive_seconds
@@ -401,18 +408,28 @@ class _Leg:
         self._decoder: gemini.ByteDecoder | None = None
 
     async def run(self) -> None:
+        stream = self.stream
+        await stream.upstream.over_models(stream.progress, self._run_on_model, lambda: not stream.has_frames)
+
+    async def _run_on_model(self) -> None:
         stream, upstream, progress = self.stream, self.stream.upstream, self.stream.progress
         encoded = upstream.encode(self.leg.request, progress)
+        model = progress.model
 
-        async def attempt(account: Account) -> None:
+        async def attempt(ticket: Ticket) -> None:
             limit = upstream.config.max_event_bytes
-            self._decoder = gemini.byte_decoder(encoded, stream.exchange.id, self.leg.offset, max_event_bytes=limit)
-            answer = await upstream.send(gemini.call(encoded, progress.model, upstream.target(account), is_stream=True))
+            target = await upstream.target(ticket.account)
+            progress.note(gemini.notices(encoded, target))
+            self._decoder = gemini.byte_decoder(
+                encoded, stream.exchange.id, self.leg.offset, max_event_bytes=limit, target=target
+            )
+            answer = await upstream.send(gemini.call(encoded, model, target, is_stream=True))
+            upstream.pool.answered(ticket, upstream.now())
             try:
                 if answer.status != 200:
                     raise gemini.decode_error(answer.status, answer.headers, await answer.read())
                 await answer.pump(self.feed, stream.reply)
-                self._take(self._decoder.finish())
+                stream.last_frames += self._frames(self._decoder.finish())
             except GatewayError as error:
                 if stream.has_frames:
                     error.retry = Retry.NEVER
@@ -421,21 +438,21 @@ class _Leg:
                 answer.close()
 
         try:
-            await upstream.attempts(progress, attempt)
+            await upstream.attempts.run(progress, attempt)
         except GatewayError as error:
             if error.code != gemini.FOREIGN_SIGNATURE or stream.has_frames:
                 raise
             encoded = upstream.encode(self.leg.request, progress, is_signed=False)
-            await upstream.attempts(progress, attempt)
+            await upstream.attempts.run(progress, attempt)
 
     def feed(self, data: bytes) -> None:
         """Bytes of one upstream read."""
         assert self._decoder is not None
         events = self._decoder.feed(data)
         if events:
-            self._take(events)
+            self.stream.write(self._frames(events))
 
-    def _take(self, events: list[Event]) -> None:
+    def _frames(self, events: list[Event]) -> list[bytes]:
         frames: list[bytes] = []
         encode = self._encode
         for event in events:
@@ -443,6 +460,6 @@ class _Leg:
             if kind is PartStarted:
                 self.stream.upstream.signatures.remember(self.stream.progress.model, event.part)  # type: ignore[union-attr]
             elif kind is MessageEnded:
-                self.end = event  # type: ignore[assignment]
+                event = self.end = replace(event, ended=int(self.stream.upstream.now()))  # type: ignore
             frames += encode(event)
-        self.stream.write(frames)
+        return frames

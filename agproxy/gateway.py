@@ -10,17 +10,24 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
+from urllib.parse import parse_qsl
 
 from . import __version__, auth, browser, jsontext, models, routes
+from .account import GEMINI
+from .attempts import TokenSource
 from .backends import gemini
 from .config import Config
-from .conversation import Exchange, Request
+from .conversation import Exchange, Notice, Request
 from .errors import GatewayError, InvalidRequest, UpstreamAuthFailed, UpstreamRateLimited
 from .exchange import Progress, Stream, Upstream
-from .frontends import FRONTENDS, Frontend, _openai
+from .frontends import FRONTENDS, KEEPERS, Frontend, Keeper, _openai
 from .http11 import JSON, Headers, HttpRequest, HttpResponse, Reply, Send, header_safe, is_loopback
-from .pool import Pool
+from .pool import CACHE_FIRST, Account, Pool
+from .records import Asked, Store
+from .resources import Kept, Resources
+from .sessions import session_of
 
 log = logging.getLogger("agproxy.gateway")
 
@@ -35,6 +42,11 @@ _LIST_AGE_SECONDS = 600.0
 _USUAL_WAIT_SECONDS = 5.0
 # A longer wait is no reason for an SDK to sleep within a call: it is told not to repeat.
 _LONG_WAIT_SECONDS = 60.0
+
+
+# Bodies that come to the wrong path, and are understood all the same: (frontend, action) -> Route.read_as.
+_READ_AS = {("openai_chat", "create"): (("messages", "openai_chat"), ("input", "openai_responses"))}
+_READ_AS_ANOTHER = "the body was read as {}, and is answered as {}: it belongs on another path"
 
 
 def build_routes() -> tuple[routes.Route, ...]:
@@ -56,7 +68,10 @@ def build_routes() -> tuple[routes.Route, ...]:
         ),
     ]
     for name, frontend in FRONTENDS.items():
-        table += [routes.Route(method=m, pattern=p, frontend=name, action=a) for m, p, a in frontend.ROUTES]
+        table += [
+            routes.Route(method=m, pattern=p, frontend=name, action=a, read_as=_READ_AS.get((name, a), ()))
+            for m, p, a in frontend.ROUTES
+        ]
     return tuple(table)
 
 
@@ -76,8 +91,21 @@ class Gateway:
         now: Callable[[], float],
         clock: Callable[[], float],
         new_id: Callable[[], str],
+        store: Store | None = None,
+        tokens: TokenSource | None = None,
+        on_revoked: Callable[[Account, str], None] | None = None,
     ) -> None:
-        self._upstream = Upstream(config=config, pool=pool, send=send, base_url=base_url, now=now, clock=clock)
+        self._upstream = Upstream(
+            config=config,
+            pool=pool,
+            send=send,
+            base_url=base_url,
+            now=now,
+            clock=clock,
+            tokens=tokens,
+            on_revoked=on_revoked,
+        )
+        self._resources = Resources(store=store, upstream=self._upstream)
         self._now = now
         self._clock = clock
         self._new_id = new_id
@@ -96,11 +124,31 @@ class Gateway:
         self._upstream.config = config
 
     @property
+    def base_url(self) -> str:
+        """Where calls go whose account names no upstream of its own."""
+        return self._upstream.base_url
+
+    @base_url.setter
+    def base_url(self, base_url: str) -> None:
+        self._upstream.base_url = base_url
+        self._listed_at = float("-inf")
+
+    @property
     def pool(self) -> Pool:
         return self._upstream.pool
 
+    def use_accounts(self, accounts: tuple[Account, ...]) -> None:
+        """Swap the accounts whole; whoever waits for one looks again."""
+        self.pool.accounts = accounts
+        self.accounts_changed()
+
+    def accounts_changed(self) -> None:
+        """Accounts have come or gone, or limits were forgotten: whoever waits for an account looks again."""
+        self._upstream.attempts.accounts_changed()
+
     async def close(self) -> None:
         """End what runs beside the exchanges."""
+        await self._resources.close()
         if self._listing is not None and not self._listing.done():
             self._listing.cancel()
             await asyncio.wait({self._listing})
@@ -137,10 +185,11 @@ class Gateway:
         match = routes.match(self._routes, request.method, request.path)
         action = match.route.action
         if action == "create":
-            await self._create(match.route, progress, reply)
+            await self._create(match.route, client or "", progress, reply)
+        elif match.route.frontend == _SYSTEM:
+            self._send_json(reply, await self._own(action, match.params), progress)
         else:
-            body = await self._own(action, match.params)
-            self._send_json(reply, body, progress)
+            await self._resource(match, client or "", progress, reply)
 
     def _options(self, request: HttpRequest) -> HttpResponse:
         """A preflight, or what a path allows."""
@@ -153,18 +202,42 @@ class Gateway:
         name = routes.find_frontend(self._routes, path, DEFAULT_FRONTEND)
         return FRONTENDS.get(name, FRONTENDS[DEFAULT_FRONTEND])
 
-    async def _create(self, route: routes.Route, progress: Progress, reply: Reply) -> None:
+    async def _create(self, route: routes.Route, owner: str, progress: Progress, reply: Reply) -> None:
         """A request to the model."""
         body = read_body(progress.request)
         name = next((name for key, name in route.by_body if key in body), route.frontend)
-        frontend = FRONTENDS[name]
-        request = frontend.decode_request(body)
+        reader = next((name for key, name in route.read_as if key in body), name)
+        if reader != name:
+            progress.note((Notice(message=_READ_AS_ANOTHER.format(reader, name)),))
+        keeper = self._resources.keeper(name)
+        if keeper is None or reader != name:
+            exchange = self._exchange(FRONTENDS[reader].decode_request(body), body, progress)
+            await self._answer(FRONTENDS[name], exchange, progress, reply)
+            return
+        with ExitStack() as turn:
+            self._resources.lock(keeper, owner, body, turn)
+            kept = await self._kept(keeper, owner, body, progress)
+            if keeper.is_background(kept.exchange):
+                await self._background(kept, turn.pop_all(), reply)
+            else:
+                await self._answer(FRONTENDS[name], kept.exchange, progress, reply, kept)
+
+    async def _kept(self, keeper: Keeper, owner: str, body: jsontext.JsonObject, progress: Progress) -> Kept:
+        """A request read with the help of what is kept."""
+        found = await self._resources.find(keeper, owner, lambda found: keeper.create_needs(body, found))
+        exchange = self._exchange(keeper.decode_request(body, found), body, progress)
+        return Kept(keeper=keeper, owner=owner, exchange=exchange, found=found, progress=progress)
+
+    def _exchange(self, request: Request, body: jsontext.JsonObject, progress: Progress) -> Exchange:
         progress.model_asked = request.model
         progress.note(request.notices)
         if self.config.unsupported == "refuse":
             _refuse_unsupported(request)
-        progress.model = self._resolve(request.model).model
-        exchange = Exchange(
+        resolved = self._resolve(request.model)
+        progress.model, progress.fallbacks = resolved.model, resolved.fallbacks
+        if self.config.scheduling == CACHE_FIRST:
+            progress.session = session_of(request, progress.request.headers)
+        return Exchange(
             id=self._new_id(),
             created=int(self._now()),
             model=request.model,
@@ -172,12 +245,69 @@ class Gateway:
             body=body,
             policy=self._upstream.policy,
         )
-        if not request.is_stream:
-            self._send_json(reply, await self._upstream.unary(frontend, exchange, progress), progress)
+
+    async def _answer(
+        self, frontend: Frontend, exchange: Exchange, progress: Progress, reply: Reply, kept: Kept | None = None
+    ) -> None:
+        """Ask upstream, and answer the client; what is kept of it is written before the client has its end."""
+        resources = self._resources
+        if not exchange.request.is_stream:
+            body = await self._upstream.unary(frontend, exchange, progress)
+            if kept is not None:
+                await resources.keep(kept, body)
+            self._send_json(reply, body, progress)
             return
-        stream = Stream(self._upstream, frontend, exchange, progress, reply, lambda: self._headers(progress))
+        encoder, keep = frontend.StreamEncoder(exchange), None
+        if kept is not None:
+            encoder, keep = resources.kept_encoder(kept)
+        stream = Stream(
+            self._upstream,
+            encoder,
+            exchange,
+            progress,
+            reply,
+            lambda: self._headers(progress),
+            event_errors=frontend.EVENT_ERRORS,
+            keep=keep,
+        )
         error = await stream.run()
         self._log_end(progress, 200 if error is None else error.status, error)
+
+    async def _background(self, kept: Kept, turn: ExitStack, reply: Reply) -> None:
+        """Begin a run; its client gets the object, or the stream for as long as it stays."""
+        run = await self._resources.start(kept, turn)
+        if kept.exchange.request.is_stream:
+            await self._resources.follow(run, reply, self._headers(kept.progress), lambda frames: frames)
+            self._log_end(kept.progress, 200, None)
+        else:
+            self._send_json(reply, run.encoder.response, kept.progress)
+
+    async def _resource(self, match: routes.Match, owner: str, progress: Progress, reply: Reply) -> None:
+        """A request to something that is kept, or about a request to the model that is not made."""
+        request, keeper = progress.request, KEEPERS[match.route.frontend]
+        body = read_body(request) if request.body.strip() else {}
+        asked = Asked(
+            action=match.route.action,
+            params=match.params,
+            query=read_query(request.query),
+            body=body,
+            id=self._new_id(),
+            now=int(self._now()),
+        )
+        if asked.action == "count":
+            kept = await self._kept(keeper, owner, body, progress)
+            answer = keeper.encode_count(await self._upstream.count(kept.exchange.request, progress))
+        elif asked.action == "compact":
+            kept = await self._kept(keeper, owner, keeper.compact_body(body), progress)
+            response = await self._upstream.unary(FRONTENDS[match.route.frontend], kept.exchange, progress)
+            answer = keeper.encode_compaction(response, kept.exchange, kept.found)
+        elif keeper.wants_stream(asked):
+            await self._resources.replay(keeper, owner, asked, reply, self._headers(progress))
+            self._log_end(progress, 200, None)
+            return
+        else:
+            answer = await self._resources.serve(keeper, owner, asked)
+        self._send_json(reply, answer, progress)
 
     def _resolve(self, name: str) -> models.Resolved:
         config = self.config
@@ -216,12 +346,16 @@ class Gateway:
             await asyncio.wait({self._listing}, timeout=_LIST_WAIT_SECONDS)
 
     async def _fetch_list(self) -> None:
-        account = self.pool.accounts[0]
+        account = next((a for a in self.pool.accounts if a.endpoint.kind == GEMINI), None)
+        if account is None:  # the other upstreams list what they have in ways of their own
+            self._listed_at = self._clock()
+            return
         names: list[str] = []
         token: str | None = None
         try:
             for _ in range(20):
-                answer = await self._upstream.send(gemini.models_call(self._upstream.target(account), token))
+                target = await self._upstream.target(account)
+                answer = await self._upstream.send(gemini.models_call(target, token))
                 try:
                     body = await answer.read()
                 finally:
@@ -256,6 +390,8 @@ class Gateway:
             audience = self.config.account_email
             if account.email and (audience == "all" or (audience == "loopback" and is_loopback(progress.request.peer))):
                 headers.append(("x-account-email", header_safe(account.email)))
+        if progress.attempts:
+            headers.append(("x-agproxy-attempts", _attempts(progress)))
         if progress.notices:
             headers.append(("x-agproxy-warnings", header_safe(_told(progress))))
         headers += progress.cors
@@ -275,6 +411,8 @@ class Gateway:
         is_daily = isinstance(error, UpstreamRateLimited) and error.is_daily
         if wait is None and error.status == 429 and not is_daily:
             wait = _USUAL_WAIT_SECONDS
+        if is_daily and not frontend.TELLS_SPENT_DAY:
+            wait = None
         if wait is not None and error.status in (429, 503):
             headers.append(("retry-after", str(math.ceil(wait))))
             headers.append(("retry-after-ms", str(math.ceil(wait * 1000))))
@@ -307,6 +445,12 @@ class Gateway:
             log.info("%s warnings: %s", request.id, header_safe(_told(progress)))
 
 
+def _attempts(progress: Progress) -> str:
+    """How many attempts an exchange took, and what became of each that failed."""
+    outcomes = [f"{progress.attempts}", *progress.outcomes]
+    return header_safe("; ".join(outcomes), 512)
+
+
 def _told(progress: Progress) -> str:
     """The warnings of an exchange, each once."""
     return "; ".join(dict.fromkeys(notice.message for notice in progress.notices))
@@ -322,6 +466,14 @@ def read_body(request: HttpRequest) -> jsontext.JsonObject:
     if not isinstance(body, dict):
         raise InvalidRequest("We could not parse the JSON body of your request (not a JSON object).")
     return body
+
+
+def read_query(query: str) -> dict[str, list[str]]:
+    """The parameters of a URL's query; `include[]` is `include`, as SDKs write arrays one way or the other."""
+    found: dict[str, list[str]] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        found.setdefault(name.removesuffix("[]"), []).append(value)
+    return found
 
 
 def _refuse_unsupported(request: Request) -> None:

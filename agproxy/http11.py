@@ -5,7 +5,7 @@ names are lower-case text; values are text of latin-1 characters, as they stand 
 """
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 Headers = tuple[tuple[str, str], ...]
@@ -50,13 +50,16 @@ def is_loopback(address: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRequest:
-    """One request with its whole body. `path` is as sent, still percent-encoded; `peer` is the client's address."""
+    """One request with its whole body. `path` is as sent, still percent-encoded; `peer` is the client's address.
+
+    repr leaves out headers and body: they hold the client's key and its prompt.
+    """
 
     method: str
     path: str
     query: str
-    headers: Headers
-    body: bytes
+    headers: Headers = field(repr=False)
+    body: bytes = field(repr=False)
     peer: str
     id: str
 
@@ -112,12 +115,16 @@ Handler = Callable[[HttpRequest, Reply], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One upstream request. `url` is absolute; `headers` hold the credential, so repr leaves them out."""
+    """One upstream request. `url` is absolute; `headers` hold the credential, `body` the prompt: repr leaves them out.
+
+    proxy: the URL of the proxy that this call goes through, "" for the usual way.
+    """
 
     method: str
     url: str
-    body: bytes
-    headers: Headers
+    body: bytes = field(repr=False)
+    headers: Headers = field(repr=False)
+    proxy: str = field(default="", repr=False)
 
 
 class UpstreamReply(Protocol):

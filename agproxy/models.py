@@ -63,7 +63,7 @@ SUCCESSORS: dict[str, str] = {
     "gemini-3.1-pro": "gemini-3.1-pro-preview",
 }
 
-_NATIVE = ("gemini-", "gemma-")
+NATIVE = ("gemini-", "gemma-")
 _PREFIXES = ("models/", "google/", "gemini/")
 
 
@@ -80,12 +80,14 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A rule that takes a name. target: what it says; model: the name under which upstream serves that now."""
+    """A rule that takes a name. target: what it says, `a|b` for a model with a fallback; model: the name under which
+    upstream serves the first of them now."""
 
     kind: Kind
     pattern: str
     target: str
     model: str
+    fallbacks: tuple[str, ...] = ()
 
     @property
     def rule(self) -> str:
@@ -105,10 +107,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
-    """model: the name for upstream. rule: which rule won, in words a user understands."""
+    """model: the name for upstream. rule: which rule won, in words a user understands. fallbacks: the models to go to
+    when every account is out for the one before."""
 
     model: str
     rule: str
+    fallbacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,9 +154,9 @@ def _bare(model: str) -> str:
     """A Gemini name as upstream's path wants it: in lower case, without prefix. Other names stay as they are."""
     folded = model.casefold()
     for prefix in _PREFIXES:
-        if folded.startswith(prefix) and folded.removeprefix(prefix).startswith(_NATIVE):
+        if folded.startswith(prefix) and folded.removeprefix(prefix).startswith(NATIVE):
             return folded.removeprefix(prefix)
-    return folded if folded.startswith(_NATIVE) else model
+    return folded if folded.startswith(NATIVE) else model
 
 
 def successor(model: str, listed: frozenset[str]) -> str:
@@ -173,7 +177,8 @@ def candidates(
     """The rules that take a name, the winner first; the others are looked for only when they are asked for."""
 
     def candidate(kind: Kind, pattern: str, target: str) -> Candidate:
-        return Candidate(kind=kind, pattern=pattern, target=target, model=successor(_bare(target), listed))
+        first, *others = (successor(_bare(word.strip()), listed) for word in target.split("|"))
+        return Candidate(kind=kind, pattern=pattern, target=target, model=first, fallbacks=tuple(others))
 
     folded = name.casefold()
     for pattern, model in user_rules:
@@ -182,7 +187,7 @@ def candidates(
     for pattern, model in _wildcards(folded, user_rules):
         yield candidate(Kind.WILDCARD, pattern, model)
     bare = _bare(folded)
-    if bare.startswith(_NATIVE) or bare in listed:
+    if bare.startswith(NATIVE) or bare in listed:
         yield candidate(Kind.NATIVE, bare, bare)
     if folded in BUILT_IN and "*" not in folded:
         yield candidate(Kind.BUILT_IN, folded, BUILT_IN[folded])
@@ -200,7 +205,7 @@ def resolve(
     if winner is None:
         message = f"The model `{name[:200]}` does not exist or you do not have access to it."
         raise NotFound(message, code="model_not_found")
-    return Resolved(model=winner.model, rule=winner.rule)
+    return Resolved(model=winner.model, rule=winner.rule, fallbacks=winner.fallbacks)
 
 
 def explain(

@@ -1,141 +1,119 @@
-"""Which account serves the next attempt, and what each outcome teaches. Pure decisions over plain state: time comes in
-as a number (Unix seconds), the gateway acts.
+"""Which account serves the next attempt. Pure decisions over plain state: time comes in as a number (Unix seconds), the
+gateway acts.
 
 A limit belongs to a model of a project, since Google counts so: accounts that name the same project share it, and an
-account that names none stands for itself. One model's limit never blocks another. What upstream said decides how long
-a limit lasts, else growing steps up to ten minutes; a spent day lasts until midnight in California. When a cool-down
-is over one request goes ahead as a probe: success forgets the limit, failure takes the next step.
+account that names none stands for itself. One model's limit never blocks another. How long a limit lasts is
+`cooldowns`' matter. When one is over, one request goes ahead as a probe: success forgets the limit, failure takes the
+next step.
+
+Ways to choose among those who can serve, all after priority and before nothing else:
+
+    balance       who has done least by its weight, then who has waited longest
+    performance   fewest requests in flight, then the quickest first byte of late
+    cache-first   the account that served this session before, for whose caches upstream's price is lower; else balance
+    fill-first    the first in the user's order
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from enum import Enum
-from hashlib import sha256
-from typing import Any, assert_never
+from typing import Any
 
-from .errors import (
-    GatewayError,
-    Retry,
-    UpstreamAuthFailed,
-    UpstreamFailed,
-    UpstreamOverloaded,
-    UpstreamRateLimited,
+from .account import Account, from_environment, key_id
+from .cooldowns import (
+    ANY_MODEL,
+    LEAST_KEPT_SECONDS,
+    STEP_CAP_SECONDS,
+    Cause,
+    CoolDown,
+    Key,
+    cause_of,
+    error_of,
+    from_rows,
+    next_cool_down,
+    to_rows,
 )
-from .pacific import next_midnight
+from .errors import GatewayError
+from .sessions import Sessions
 
+__all__ = [
+    "ANY_MODEL",
+    "BALANCE",
+    "CACHE_FIRST",
+    "FILL_FIRST",
+    "MODES",
+    "PERFORMANCE",
+    "STEP_CAP_SECONDS",
+    "Account",
+    "Cause",
+    "CoolDown",
+    "Pick",
+    "Pool",
+    "Ticket",
+    "cause_of",
+    "error_of",
+    "from_environment",
+    "key_id",
+]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """One way into upstream. `id` is short and stable and never tells the key.
+BALANCE, PERFORMANCE, CACHE_FIRST, FILL_FIRST = "balance", "performance", "cache-first", "fill-first"
+MODES = (BALANCE, PERFORMANCE, CACHE_FIRST, FILL_FIRST)
 
-    project: whose quota it draws on, "" for one of its own. models: patterns of the models it may serve, empty for all.
-    weight: its share of the work beside others; priority: higher ones are asked first.
-    """
-
-    id: str
-    key: str = field(repr=False)
-    label: str = ""
-    email: str | None = None
-    project: str = ""
-    priority: int = 0
-    weight: float = 1.0
-
-    @property
-    def quota(self) -> str:
-        """Whose limits it shares."""
-        return f"project:{self.project}" if self.project else self.id
-
-
-def key_id(key: str) -> str:
-    """A short name for a key that stays the same for ever and cannot be turned back."""
-    return "key-" + sha256(b"agproxy account\0" + key.encode(errors="surrogatepass")).hexdigest()[:10]
-
-
-def from_environment(environ: Mapping[str, str]) -> tuple[Account, ...]:
-    """Accounts from GEMINI_API_KEY, else GOOGLE_API_KEY: one key, or several by commas; doubles count once."""
-    for variable in ("GEMINI_API_KEY", "GOOGLE_API_KEY"):
-        keys = [key.strip() for key in environ.get(variable, "").split(",")]
-        found = {key_id(key): Account(id=key_id(key), key=key, label=variable) for key in keys if key}
-        if found:
-            return tuple(found.values())
-    return ()
-
-
-class Cause(Enum):
-    """What an attempt's failure says about the account."""
-
-    LIMIT = "over its limit"
-    DAY = "over its limit for the day"
-    CAPACITY = "the model is overloaded"
-    CREDENTIAL = "its credential is refused"
-    TROUBLE = "upstream trouble"
-
-
-# Error -> cause, first match; None for what is no account's doing. The order matters: UpstreamRateLimited is split by
-# whether the day is spent.
-_CAUSES: tuple[tuple[type[GatewayError], Cause], ...] = (
-    (UpstreamRateLimited, Cause.LIMIT),
-    (UpstreamOverloaded, Cause.CAPACITY),
-    (UpstreamAuthFailed, Cause.CREDENTIAL),
-    (UpstreamFailed, Cause.TROUBLE),
-)
-
-# Cause -> seconds of the first step; each further step doubles. Trouble of the line passes quickly, a credential does
-# not mend itself, and the capacity of a model comes back within seconds more often than not.
-_FIRST_STEP = {Cause.LIMIT: 5.0, Cause.CAPACITY: 1.0, Cause.CREDENTIAL: 60.0, Cause.TROUBLE: 0.5}
-STEP_CAP_SECONDS = 600.0
-# The model that stands for all of them: a refused credential serves none.
-ANY_MODEL = "*"
-
-
-def cause_of(error: GatewayError) -> Cause | None:
-    """What an error says about the account that was used."""
-    if isinstance(error, UpstreamRateLimited) and error.is_daily:
-        return Cause.DAY
-    if isinstance(error, UpstreamFailed) and error.retry is not Retry.NEXT_ACCOUNT:
-        return None  # a broken answer is the model's accident, not the account's
-    return next((cause for kind, cause in _CAUSES if isinstance(error, kind)), None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CoolDown:
-    """A limit that holds until a moment. steps: how often it was met in a row; message: upstream's own words."""
-
-    until: float
-    cause: Cause
-    steps: int
-    message: str
+_MINUTE_SECONDS = 60.0
+_LATENCY_SHARE = 0.3  # of the newest first byte in the average
+_LATENCY_AGE_SECONDS = 120.0  # after so long without a call an account is tried anew, however slow it was
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pick:
-    """account: who serves next, None where nobody can now. ready_at: when somebody can, None if nobody ever will.
-    skips: (account id, why) of each that was passed by; cool_down: the one that ends first."""
+    """account: who serves next, None where nobody can now. ready_at: when somebody can, None if that is not known.
+    skips: (account id, why) of each that was passed by; cool_down: the one that ends first. is_busy: a limit of the
+    owner's own, which ends with a request that is under way or with the minute, is all that keeps somebody from
+    serving. is_held: others can serve, but the session's own account will soon."""
 
     account: Account | None
     ready_at: float | None = None
     skips: tuple[tuple[str, str], ...] = ()
     cool_down: CoolDown | None = None
+    is_busy: bool = False
+    is_held: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """An attempt that is under way. is_probe: the first one after a cool-down."""
+
+    account: Account
+    model: str
+    began: float
+    is_probe: bool
 
 
 @dataclass(slots=True)
 class _Use:
-    """What the scheduler remembers of an account's work. served: its work so far by its weight's measure."""
+    """What the scheduler remembers of an account's work. served: its work so far by its weight's measure; starts: when
+    the requests of the last minute began, where the owner limits them."""
 
     served: float = 0.0
     in_flight: int = 0
     last_used: float = 0.0
+    latency: float = 0.0
+    latency_at: float = -math.inf
+    starts: deque[float] = field(default_factory=deque)
 
 
 class Pool:
-    """The accounts, their work and their limits."""
+    """The accounts, their work and their limits. version: changes with every change of the limits."""
 
     def __init__(self, accounts: Iterable[Account]) -> None:
         self._accounts: tuple[Account, ...] = ()
+        self._places: dict[str, int] = {}
         self._uses: dict[str, _Use] = {}
-        self._cool_downs: dict[tuple[str, str], CoolDown] = {}
-        self._probes: set[tuple[str, str]] = set()
+        self._cool_downs: dict[Key, CoolDown] = {}
+        self._probes: dict[Key, int] = {}
+        self.sessions = Sessions()
+        self.version = 0
         self.accounts = tuple(accounts)
 
     @property
@@ -148,45 +126,83 @@ class Pool:
         level = min((use.served for use in self._uses.values()), default=0.0)
         kept = {account.id: self._uses.get(account.id) or _Use(served=level) for account in accounts}
         self._accounts, self._uses = tuple(accounts), kept
+        self._places = {account.id: number for number, account in enumerate(accounts)}
 
     # --- decisions
 
     def pick(
-        self, model: str, now: float, tried: frozenset[str] = frozenset(), avoid: frozenset[str] = frozenset()
+        self,
+        model: str,
+        now: float,
+        tried: frozenset[str] = frozenset(),
+        avoid: frozenset[str] = frozenset(),
+        *,
+        mode: str = BALANCE,
+        session: str | None = None,
+        patience: float = 0.0,
     ) -> Pick:
         """Who serves the next attempt of a request for a model.
 
         tried: ids that this request has failed with; they come last. avoid: quotas that have just been overloaded.
+        patience: how many seconds the session's own account is worth waiting for.
         """
         ready: list[Account] = []
         skips: list[tuple[str, str]] = []
-        waits: list[tuple[float, CoolDown]] = []
+        waits: list[tuple[float, CoolDown | None]] = []
+        home = self.sessions.find(session, now) if mode == CACHE_FIRST and session is not None else None
+        home_wait: float | None = None
+        is_busy = False
         for account in self._accounts:
+            if not account.serves(model):
+                skips.append((account.id, "its owner does not let it serve this model"))
+                continue
             cool_down = self._cooling(account, model, now)
-            if cool_down is None:
-                ready.append(account)
+            until: float | None
+            if cool_down is not None:
+                until = cool_down.until
+                skips.append((account.id, f"{cool_down.cause.value} for {until - now:.0f} s"))
             else:
-                skips.append((account.id, f"{cool_down.cause.value} for {cool_down.until - now:.0f} s"))
-                waits.append((cool_down.until, cool_down))
-        if not ready:
-            if not waits:
-                return Pick(account=None)
-            until, cool_down = min(waits, key=lambda pair: pair[0])
-            return Pick(account=None, ready_at=until, skips=tuple(skips), cool_down=cool_down)
-        return Pick(account=min(ready, key=lambda a: self._rank(a, model, tried, avoid)), skips=tuple(skips))
+                until, why = self._busy(account, now)
+                if not why:
+                    ready.append(account)
+                    continue
+                skips.append((account.id, why))
+                is_busy = True
+            if account.id == home:
+                home_wait = patience if until is None else until - now
+            if until is not None:
+                waits.append((until, cool_down))
+        told = tuple(skips)
+        if ready:
+            if home is not None and home_wait is not None and home not in tried and 0 < home_wait <= patience:
+                return Pick(account=None, ready_at=now + home_wait, skips=told, is_busy=is_busy, is_held=True)
+            rank = _RANKS[mode]
+            chosen = min(ready, key=lambda a: self._rank(a, model, tried, avoid, home, now, rank))
+            return Pick(account=chosen, skips=told)
+        if not waits:
+            return Pick(account=None, skips=told, is_busy=is_busy)
+        soonest, cool_down = min(waits, key=lambda pair: pair[0])
+        return Pick(account=None, ready_at=soonest, skips=told, cool_down=cool_down, is_busy=is_busy)
 
-    def _rank(self, account: Account, model: str, tried: frozenset[str], avoid: frozenset[str]) -> tuple[Any, ...]:
+    def _rank(
+        self,
+        account: Account,
+        model: str,
+        tried: frozenset[str],
+        avoid: frozenset[str],
+        home: str | None,
+        now: float,
+        rank: "Callable[[Pool, Account, float], tuple[float, ...]]",
+    ) -> tuple[Any, ...]:
         """The order of who may serve, best first: fresh before tried, elsewhere before where it was just overloaded,
-        no second probe where somebody else can go, priority, who has done least by its weight, who waited longest."""
-        use = self._uses[account.id]
-        is_probed = (account.quota, model) in self._probes
+        the session's own, no second probe where somebody else can go, priority, and then by the way of choosing."""
         return (
             account.id in tried,
             account.quota in avoid,
-            is_probed,
+            account.id != home,
+            (account.quota, model) in self._probes,
             -account.priority,
-            use.served,
-            use.last_used,
+            *rank(self, account, now),
         )
 
     def _cooling(self, account: Account, model: str, now: float) -> CoolDown | None:
@@ -197,50 +213,108 @@ class Pool:
                 return cool_down
         return None
 
+    def _busy(self, account: Account, now: float) -> tuple[float | None, str]:
+        """Which of its owner's limits keeps an account busy, and until when if that is known."""
+        use = self._uses[account.id]
+        if account.most_in_flight and use.in_flight >= account.most_in_flight:
+            return None, f"{use.in_flight} requests are under way, its own limit"
+        if account.requests_per_minute:
+            starts = use.starts
+            while starts and starts[0] <= now - _MINUTE_SECONDS:
+                starts.popleft()
+            if len(starts) >= account.requests_per_minute:
+                return starts[0] + _MINUTE_SECONDS, f"{len(starts)} requests in a minute, its own limit"
+        return None, ""
+
+    def by_work(self, account: Account, now: float) -> tuple[float, ...]:
+        """balance: who has done least by its weight, then who has waited longest."""
+        use = self._uses[account.id]
+        return use.served, use.last_used
+
+    def by_speed(self, account: Account, now: float) -> tuple[float, ...]:
+        """performance: fewest in flight, then quickest of late; who was not asked of late is worth a try."""
+        use = self._uses[account.id]
+        latency = use.latency if now - use.latency_at < _LATENCY_AGE_SECONDS else 0.0
+        return use.in_flight, latency, use.last_used
+
+    def by_order(self, account: Account, now: float) -> tuple[float, ...]:
+        """fill-first: the user's order."""
+        return (self._places[account.id],)
+
     # --- what happens
 
-    def begin(self, account: Account, model: str, now: float) -> None:
-        """An attempt starts."""
+    def begin(self, account: Account, model: str, now: float, session: str | None = None) -> Ticket:
+        """An attempt starts. Its ticket goes to `end`, or to `release`."""
+        key = (account.quota, model)
+        is_probe = key in self._cool_downs or (account.id, ANY_MODEL) in self._cool_downs
+        if is_probe:
+            self._probes[key] = self._probes.get(key, 0) + 1
         use = self._uses.get(account.id)
-        if use is None:
-            return  # the account was taken out meanwhile
-        use.served += 1.0 / max(account.weight, 0.001)
-        use.in_flight += 1
-        use.last_used = now
-        if (account.quota, model) in self._cool_downs:
-            self._probes.add((account.quota, model))
+        if use is not None:  # else the account was taken out meanwhile
+            use.served += 1.0 / max(account.weight, 0.001)
+            use.in_flight += 1
+            use.last_used = now
+            if account.requests_per_minute:
+                use.starts.append(now)
+        if session is not None:
+            self.sessions.bind(session, account.id, now)
+        return Ticket(account=account, model=model, began=now, is_probe=is_probe)
 
-    def end(self, account: Account, model: str, now: float, error: GatewayError | None) -> None:
+    def answered(self, ticket: Ticket, now: float) -> None:
+        """The head of upstream's answer has come: how quick the account is."""
+        use = self._uses.get(ticket.account.id)
+        if use is None:
+            return
+        seconds = now - ticket.began
+        is_old = now - use.latency_at >= _LATENCY_AGE_SECONDS
+        use.latency = seconds if is_old else use.latency + (seconds - use.latency) * _LATENCY_SHARE
+        use.latency_at = now
+
+    def end(self, ticket: Ticket, now: float, error: GatewayError | None) -> None:
         """An attempt has ended; None for success. A cancelled one ends with `release` instead."""
-        self.release(account, model)
+        self.release(ticket)
+        account, model = ticket.account, ticket.model
         if error is None:
-            self._cool_downs.pop((account.quota, model), None)
-            self._cool_downs.pop((account.id, ANY_MODEL), None)
+            for key in ((account.quota, model), (account.id, ANY_MODEL)):
+                old = self._cool_downs.get(key)
+                # One that still holds came while this attempt was under way, so its success says nothing about it.
+                if old is not None and old.until <= now:
+                    self._forget(key)
             return
         cause = cause_of(error)
         if cause is None:
             return
         key = (account.id, ANY_MODEL) if cause is Cause.CREDENTIAL else (account.quota, model)
-        old = self._cool_downs.get(key)
-        if old is not None and old.until > now and old.cause is Cause.DAY:
-            return  # a request that was under way when the day's quota ended says nothing new
-        steps = 1 if old is None or old.cause is not cause else old.steps + (old.until <= now)
-        until = now + _seconds(cause, steps, error.retry_after_seconds, now)
-        if old is None or until > old.until:
-            self._cool_downs[key] = CoolDown(until=until, cause=cause, steps=steps, message=error.message)
+        cool_down = next_cool_down(self._cool_downs.get(key), cause, error, now)
+        if cool_down is not None:
+            self._cool_downs[key] = cool_down
+            self.version += cool_down.until - now > LEAST_KEPT_SECONDS
 
-    def release(self, account: Account, model: str) -> None:
+    def release(self, ticket: Ticket) -> None:
         """An attempt is over, whatever came of it."""
-        self._probes.discard((account.quota, model))
-        use = self._uses.get(account.id)
+        if ticket.is_probe:
+            key = (ticket.account.quota, ticket.model)
+            left = self._probes.pop(key, 1) - 1
+            if left > 0:
+                self._probes[key] = left
+        use = self._uses.get(ticket.account.id)
         if use is not None:
-            use.in_flight -= 1
+            use.in_flight = max(use.in_flight - 1, 0)  # the account may have gone and come meanwhile
+
+    def _forget(self, key: Key) -> None:
+        del self._cool_downs[key]
+        self.version += 1
 
     # --- restart and people
 
-    def cool_downs(self, now: float) -> dict[tuple[str, str], CoolDown]:
+    def cool_downs(self, now: float) -> dict[Key, CoolDown]:
         """The limits that hold, by (quota or account id, model)."""
         return {key: value for key, value in self._cool_downs.items() if value.until > now}
+
+    def replace_cool_downs(self, cool_downs: dict[Key, CoolDown], now: float) -> None:
+        """Take over what holds elsewhere; limits that are over here stay, since they count the steps."""
+        over = {key: value for key, value in self._cool_downs.items() if value.until <= now}
+        self._cool_downs = over | cool_downs
 
     def reset(self, account_id: str | None = None) -> None:
         """Forget the limits of one account, or all."""
@@ -248,62 +322,20 @@ class Pool:
         self._cool_downs = {
             key: value for key, value in self._cool_downs.items() if account_id is not None and key[0] not in quotas
         }
+        self.version += 1
 
     def snapshot(self, now: float) -> list[dict[str, Any]]:
         """The limits that hold, as JSON for the disk. No key is in it: quotas are ids or project names."""
-        return [
-            {
-                "quota": quota,
-                "model": model,
-                "until": c.until,
-                "cause": c.cause.name,
-                "steps": c.steps,
-                "message": c.message,
-            }
-            for (quota, model), c in sorted(self.cool_downs(now).items())
-        ]
+        return to_rows(self.cool_downs(now))
 
     def restore(self, rows: Iterable[Any], now: float) -> None:
         """Take back a snapshot. Rows that are over or broken are passed by."""
-        for row in rows:
-            match row:
-                case {
-                    "quota": str(quota),
-                    "model": str(model),
-                    "until": int() | float() as until,
-                    "cause": str(name),
-                    "steps": int(steps),
-                    "message": str(message),
-                } if name in Cause.__members__ and now < until < math.inf:
-                    self._cool_downs[(quota, model)] = CoolDown(
-                        until=float(until), cause=Cause[name], steps=steps, message=message
-                    )
+        self._cool_downs |= from_rows(rows, now)
 
 
-def error_of(cool_down: CoolDown, wait_seconds: float) -> GatewayError:
-    """What a client is told where nobody can serve: the limit that ends first, in upstream's own words."""
-    match cool_down.cause:
-        case Cause.LIMIT | Cause.DAY:
-            limited = UpstreamRateLimited(cool_down.message, retry_after_seconds=wait_seconds)
-            limited.is_daily = cool_down.cause is Cause.DAY
-            if limited.is_daily:
-                limited.code = "insufficient_quota"
-            return limited
-        case Cause.CAPACITY:
-            return UpstreamOverloaded(cool_down.message, retry_after_seconds=wait_seconds)
-        case Cause.CREDENTIAL:
-            return UpstreamAuthFailed(cool_down.message)
-        case Cause.TROUBLE:
-            return UpstreamFailed(cool_down.message)
-        case _:
-            assert_never(cool_down.cause)
-
-
-def _seconds(cause: Cause, steps: int, asked: float | None, now: float) -> float:
-    """How long a limit lasts: a spent day until midnight in California, whatever RetryInfo says (it names seconds
-    then); else what upstream asked for; else steps that double."""
-    if cause is Cause.DAY:
-        return next_midnight(now) - now
-    if asked is not None:
-        return min(max(asked, 0.0), STEP_CAP_SECONDS)
-    return float(min(_FIRST_STEP[cause] * 2.0 ** (min(steps, 30) - 1), STEP_CAP_SECONDS))
+_RANKS: dict[str, Callable[[Pool, Account, float], tuple[float, ...]]] = {
+    BALANCE: Pool.by_work,
+    PERFORMANCE: Pool.by_speed,
+    CACHE_FIRST: Pool.by_work,
+    FILL_FIRST: Pool.by_order,
+}

@@ -15,13 +15,15 @@ from .errors import HttpRefused, NotFound
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """frontend: the codec whose protocol speaks here. action: what to do. by_body: (key, frontend) pairs; the first
-    key that the body has decides instead of `frontend`, for paths that two protocols share."""
+    key that the body has decides instead of `frontend`, for paths that two protocols share. read_as: such pairs too,
+    but for reading the body only; the answer is still in the path's protocol."""
 
     method: str
     pattern: str
     frontend: str
     action: str
     by_body: tuple[tuple[str, str], ...] = ()
+    read_as: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

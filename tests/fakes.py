@@ -11,6 +11,7 @@ from agproxy.config import Config
 from agproxy.gateway import Gateway
 from agproxy.http11 import Call, Flow, Headers, HttpRequest, HttpResponse, Reply
 from agproxy.pool import Account, Pool
+from agproxy.records import Store
 
 
 class FakeReply:
@@ -111,7 +112,9 @@ class FakeUpstream:
 NOW = 1700000000
 
 
-def make_gateway(upstream: FakeUpstream, *keys: str, config: Config | None = None) -> Gateway:
+def make_gateway(
+    upstream: FakeUpstream, *keys: str, config: Config | None = None, store: Store | None = None
+) -> Gateway:
     """A gateway with accounts of these keys, a clock that starts at NOW, and counted ids."""
     numbers = iter(range(1, 1_000_000))
     began = time.monotonic()
@@ -123,6 +126,7 @@ def make_gateway(upstream: FakeUpstream, *keys: str, config: Config | None = Non
         now=lambda: NOW + time.monotonic() - began,
         clock=lambda: 0.0,
         new_id=lambda: f"{next(numbers):024x}",
+        store=store,
     )
 
 

@@ -18,6 +18,7 @@ from wire import Raw, peer, run, serving, until
 from agproxy.config import Config
 from agproxy.errors import ConfigError, Fault, Overloaded, Retry, UpstreamFailed
 from agproxy.http11 import Call
+from agproxy.io import client as client_module
 from agproxy.io import dial
 from agproxy.io.client import Client
 from agproxy.io.proxy import ProxyRules, parse_proxy
@@ -319,7 +320,58 @@ def test_a_slow_reply_pauses_the_upstream_connection_and_that_silence_is_no_time
             assert sum(fed) == 64 * 2**20
             assert reply.sources[-1] is None
 
-    run(main)
+    run(main, skips_time=True)
+
+
+def test_silence_counts_from_the_moment_at_which_a_slow_reply_goes_on():
+    resumed = asyncio.Event()
+    reply = SlowReply()
+
+    async def script(raw):
+        await raw.request()
+        raw.write(CHUNKED)
+        await resumed.wait()
+        await asyncio.sleep(0.05)
+        raw.write(b"2\r\nok\r\n0\r\n\r\n")
+
+    async def main():
+        fed = []
+        async with peer(script) as port, calling(upstream_idle_timeout_seconds=0.1) as client:
+            answer = await client.send(call(port))
+            pumping = asyncio.create_task(answer.pump(fed.append, reply))
+            await asyncio.sleep(0.5)
+            reply.sources[0].resume()
+            resumed.set()
+            await pumping
+            assert fed == [b"ok"]
+
+    run(main, skips_time=True)
+
+
+def test_a_pause_within_the_last_read_does_not_outlive_the_answer():
+    started = []
+
+    async def script(raw):
+        for _ in range(2):
+            await raw.request()
+            await until(lambda: started)
+            raw.write(OK)
+        await raw.is_closed()
+
+    async def main():
+        async with peer(script) as port, calling(first_byte_timeout_seconds=1) as client:
+            sending = asyncio.create_task(client.send(call(port)))
+            await until(lambda: client._connections)
+            (connection,) = client._connections
+            await until(lambda: connection._answer)
+            answer = connection._answer
+            answer._feed = lambda data: answer.pause()  # the pump cannot start before the head, so this stands for it
+            started.append(1)
+            await sending
+            assert await (await client.send(call(port))).read() == b"ok"
+            assert client._connections == {connection}
+
+    run(main, skips_time=True)
 
 
 def test_an_answer_that_nobody_reads_yet_is_read_ahead_only_so_far():
@@ -409,20 +461,27 @@ def test_one_connection_serves_one_call_after_the_other():
         OK.replace(b"1.1", b"1.0"),
         OK + b"garbage",
         OK + OK,
+        b"HTTP/1.1 200 OK\r\n\r\nok",
     ],
 )
 def test_a_connection_that_cannot_be_trusted_to_go_on_is_not_used_again(answer):
-    peers = []
+    requests = []
 
     async def script(raw):
-        peers.append(raw)
-        await answering(answer)(raw)
+        requests.append(0)
+        me = len(requests) - 1
+        while True:
+            await raw.request()
+            requests[me] += 1
+            raw.write(answer)
+            if b"Content-Length" not in answer:
+                return
 
     async def main():
         async with peer(script) as port, calling() as client:
             for _ in range(2):
                 assert await (await client.send(call(port))).read() == b"ok"
-            assert len(peers) == 2
+            assert requests == [1, 1]
 
     run(main)
 
@@ -460,7 +519,7 @@ def test_an_idle_connection_is_closed_when_its_time_is_over():
             await until(lambda: not client._connections)
             assert client._pools == {}
 
-    run(main)
+    run(main, skips_time=True)
 
 
 def test_an_idle_connection_that_upstream_closes_is_forgotten():
@@ -524,6 +583,47 @@ def test_the_fresh_connection_is_not_another_stale_one():
             await asyncio.gather(*(client.send(call(port)) for _ in range(2)))
             assert await (await client.send(call(port))).read() == b"ok"
             assert len(arrived) == 3
+
+    run(main)
+
+
+def test_a_call_that_waited_for_its_fresh_connection_does_not_get_a_used_one():
+    """X finds its connection stale, Y takes the free place; what Y leaves behind is stale as well."""
+    counts = []
+
+    async def main():
+        async with peer(closing_on_the_second(counts)) as port, calling(max_upstream_connections=1) as client:
+
+            async def one():
+                return await (await client.send(call(port))).read()
+
+            assert await one() == b"ok"
+            assert await asyncio.gather(one(), one()) == [b"ok", b"ok"]
+            assert counts == [2, 1, 1]
+            assert [pool._open for pool in client._pools.values()] == [1]
+
+    run(main)
+
+
+def test_a_fresh_connection_takes_the_place_of_a_resting_one_if_it_must():
+    class Resting:
+        is_open = True
+        pool = None
+
+        def abort(self):
+            self.is_open = False
+            pool.forget(self)
+
+    pool = client_module._Pool(1)
+
+    async def main():
+        assert await pool.acquire(fresh=False) is None
+        resting = Resting()
+        pool.release(resting)
+        assert await pool.acquire(fresh=True) is None
+        assert not resting.is_open
+        pool.free()
+        assert pool.is_empty
 
     run(main)
 
@@ -620,6 +720,17 @@ def test_a_call_that_finds_no_place_in_time_is_told_so():
             first.cancel()
             await asyncio.gather(first, return_exceptions=True)
 
+    run(main, skips_time=True)
+
+
+def test_a_request_in_two_pieces_does_not_wait_for_upstreams_acknowledgement():
+    async def main():
+        async with peer(answering(OK)) as port, calling() as client:
+            await client.send(call(port))
+            (connection,) = client._connections
+            sock = connection._transport.get_extra_info("socket")
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
     run(main)
 
 
@@ -638,7 +749,7 @@ def test_silence_before_the_head_is_a_504():
             assert (error.status, error.code, error.retry) == (504, "upstream_timeout", Retry.NEXT_ACCOUNT)
             assert error.message == f"127.0.0.1:{port} did not answer within 0.05 s"
 
-    run(main)
+    run(main, skips_time=True)
 
 
 def test_silence_within_the_body_is_a_504_and_slow_bytes_are_not():
@@ -658,7 +769,7 @@ def test_silence_within_the_body_is_a_504_and_slow_bytes_are_not():
                 await answer.pump(fed.append)
             assert (caught.value.status, b"".join(fed)) == (504, b"aaaaaa")
 
-    run(main)
+    run(main, skips_time=True)
 
 
 def test_an_answer_that_never_ends_is_a_504_in_the_end():
@@ -676,27 +787,30 @@ def test_an_answer_that_never_ends_is_a_504_in_the_end():
                 await answer.read()
             assert (caught.value.status, caught.value.code) == (504, "upstream_timeout")
 
-    run(main)
+    run(main, skips_time=True)
 
 
-def test_a_request_that_is_long_in_leaving_is_not_upstreams_silence():
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_request_that_is_long_in_leaving_is_not_upstreams_silence(scheme, certificates, monkeypatch):
     async def script(raw):
-        raw.writer.transport.pause_reading()
-        for _ in range(12):
+        sock = raw.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)  # the kernel's buffers must not hide the pace
+        await raw.reader.readuntil(b"\r\n\r\n")
+        for _ in range(16):
             await asyncio.sleep(0.02)
-            raw.writer.transport.resume_reading()
-            await asyncio.sleep(0.001)
-            raw.writer.transport.pause_reading()
-        raw.writer.transport.resume_reading()
-        await raw.request()
+            await raw.reader.readexactly(2**21)
         raw.write(OK)
         await raw.is_closed()
 
     async def main():
-        async with peer(script) as port, calling(first_byte_timeout_seconds=0.1) as client:
-            assert await (await client.send(call(port, body=bytes(64 * 2**20)))).read() == b"ok"
+        options = {"ssl": server_tls(certificates)} if scheme == "https" else {}
+        settings = {"first_byte_timeout_seconds": 0.1, "ca_file": str(certificates / "ca.pem")}
+        async with peer(script, limit=65536, **options) as port, calling(**settings) as client:
+            resolving_to(monkeypatch, ("127.0.0.1", port))
+            wanted = call(port, body=bytes(2**25), scheme=scheme, host="localhost")
+            assert await (await client.send(wanted)).read() == b"ok"
 
-    run(main)
+    run(main, skips_time=True)
 
 
 def test_a_handshake_that_never_ends_is_a_504():
@@ -706,7 +820,7 @@ def test_a_handshake_that_never_ends_is_a_504():
             assert (error.status, error.code) == (504, "upstream_timeout")
             assert "no connection within 0.05 s" in error.message
 
-    run(main)
+    run(main, skips_time=True)
 
 
 # --- answers that are not whole or not HTTP ----------------------------------------------------------------------
@@ -789,6 +903,23 @@ def test_a_body_over_the_limit_is_not_read_whole(wire):
     async def main():
         async with peer(answering(wire)) as port, calling(max_upstream_body_bytes=1000) as client:
             assert "over 1000 bytes" in (await fails(client, port)).message
+
+    run(main)
+
+
+def test_a_compressed_stream_cannot_swell_without_bound():
+    """The reader of a stream keeps nothing, so its bound is on what one read may become."""
+    bomb = gzip.compress(bytes(100_000))
+    fed = []
+
+    async def main():
+        async with (
+            peer(answering(GZIP % len(bomb) + bomb)) as port,
+            calling(max_upstream_body_bytes=50_000) as client,
+        ):
+            with pytest.raises(UpstreamFailed, match="over 50000 bytes"):
+                await (await client.send(call(port))).pump(fed.append)
+            assert fed == []
 
     run(main)
 
@@ -883,6 +1014,29 @@ def test_a_closed_client_takes_no_more_calls():
         async with calling() as client:
             await client.close()
             assert (await fails(client, 1)).retry is Retry.NEVER
+
+    run(main)
+
+
+def test_a_client_that_is_closed_while_it_dials_leaves_nothing(monkeypatch):
+    resolving, go_on = asyncio.Event(), asyncio.Event()
+
+    async def main():
+        async with peer(answering(OK)) as port, calling() as client:
+
+            async def getaddrinfo(*args, **kwargs):
+                resolving.set()
+                await go_on.wait()
+                return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+            sending = asyncio.create_task(client.send(call(port, host="localhost")))
+            await resolving.wait()
+            await client.close()
+            go_on.set()
+            with pytest.raises(UpstreamFailed, match="shutting down"):
+                await sending
+            await until(lambda: not client._connections)
 
     run(main)
 
@@ -1022,7 +1176,7 @@ def test_a_connection_that_nobody_takes_is_a_504():
                 error = await fails(client, hole)
                 assert (error.status, error.code) == (504, "upstream_timeout")
 
-    run(main)
+    run(main, skips_time=True)
 
 
 def test_address_families_take_turns(monkeypatch):
@@ -1210,12 +1364,13 @@ def connect_proxy(seen, target_port, answer=b"HTTP/1.1 200 Connection establishe
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_https_goes_through_an_http_proxy_by_connect(scheme, certificates):
-    seen, at_upstream = [], []
-    tls = server_tls(certificates)
+    seen, at_upstream, names = [], [], []
+    tls, upstream_tls = server_tls(certificates), server_tls(certificates)
+    upstream_tls.sni_callback = lambda sock, name, context: names.append(name)
 
     async def main():
         async with (
-            peer(answering(OK, OK, seen=at_upstream), ssl=tls) as port,
+            peer(answering(OK, OK, seen=at_upstream), ssl=upstream_tls) as port,
             peer(connect_proxy(seen, port), **({"ssl": tls} if scheme == "https" else {})) as proxy_port,
         ):
             url = f"{scheme}://us%40er:p%3Ass@localhost:{proxy_port}"
@@ -1226,6 +1381,7 @@ def test_https_goes_through_an_http_proxy_by_connect(scheme, certificates):
         (request,) = seen
         assert request.chunks == [b"CONNECT gemini.test:443 HTTP/1.1"]
         assert request.headers == {"host": "gemini.test:443", "proxy-authorization": "Basic dXNAZXI6cDpzcw=="}
+        assert names == ["gemini.test"]
         assert [r.headers["host"] for r in at_upstream] == ["gemini.test"] * 2
         assert all("proxy-authorization" not in r.headers for r in at_upstream)
 
@@ -1276,6 +1432,23 @@ def test_a_proxy_that_gives_no_tunnel_is_named_without_its_login(answer, words, 
     run(main)
 
 
+def test_the_connection_to_a_proxy_that_refuses_is_closed_at_once():
+    gone = asyncio.Event()
+
+    async def script(raw):
+        await raw.request()
+        raw.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+        assert await raw.is_closed()
+        gone.set()
+
+    async def main():
+        async with peer(script) as port, calling(upstream_proxy=f"http://127.0.0.1:{port}") as client:
+            await fails(client, 443, scheme="https", host="gemini.test")
+            await gone.wait()
+
+    run(main)
+
+
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
 def test_a_proxy_that_is_silent_is_a_504(scheme):
     async def main():
@@ -1285,7 +1458,7 @@ def test_a_proxy_that_is_silent_is_a_504(scheme):
                 error = await fails(client, 443, scheme="https", host="gemini.test")
                 assert (error.status, error.code) == (504, "upstream_timeout")
 
-    run(main)
+    run(main, skips_time=True)
 
 
 def test_nobody_listening_at_the_proxy_is_a_clear_error():

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import selectors
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,7 +15,35 @@ from agproxy.io.server import Server
 PATIENCE_SECONDS = 20.0  # how long a test that hangs may hang
 
 
-def run(main: Callable[[], Awaitable[None]]) -> None:
+class SkippingLoop(asyncio.SelectorEventLoop):
+    """A loop whose clock stands while anything happens, and jumps to the next timer when nothing does.
+
+    Time-outs are then exact on however slow a machine. Not for tests with threads, which happen outside the loop.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_SkippingSelector(self))
+        self.now = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+
+class _SkippingSelector(selectors.DefaultSelector):
+    def __init__(self, loop: SkippingLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> Any:
+        if timeout is None or timeout <= 0:
+            return super().select(timeout)
+        events = super().select(0.002)  # what is on its way through the kernel counts as happening
+        if not events:
+            self._loop.now += timeout
+        return events
+
+
+def run(main: Callable[[], Awaitable[None]], *, skips_time: bool = False) -> None:
     """Run a test's coroutine; then no task, no open transport and no unhandled exception may be left."""
 
     async def checked() -> None:
@@ -32,7 +61,8 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
         gc.collect()  # what was forgotten unclosed warns here, and warnings are errors
         assert not complaints, complaints
 
-    asyncio.run(checked())
+    with asyncio.Runner(loop_factory=SkippingLoop if skips_time else None) as runner:
+        runner.run(checked())
 
 
 async def until(condition: Callable[[], Any]) -> None:
@@ -185,7 +215,7 @@ async def peer(script: Callable[[Raw], Awaitable[None]], **options: Any) -> Asyn
             writer.transport.abort() if writer.is_closing() else writer.close()
             tasks.discard(task)
 
-    server = await asyncio.start_server(on_connection, "127.0.0.1", 0, limit=2**26, **options)
+    server = await asyncio.start_server(on_connection, "127.0.0.1", 0, **{"limit": 2**26, **options})
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -2,45 +2,88 @@
 
     agproxy [serve] [--port 8045 ...]     the gateway
     agproxy simulate [--port 8046 ...]    the simulated Gemini alone
+    agproxy accounts add|list|test ...    accounts of accounts.json, beside those of the environment
+    agproxy config, models, translate     what the settings are, what names mean, what a request becomes
 
 One module a command: `add(commands)` declares its arguments, `run(options)` does it and gives the exit status. A
-mistake of the user is one line on standard error and exit status 2.
+mistake of the user is one line on standard error and exit status 2. What is heavy (the gateway, h11, certifi) is
+imported by the commands that need it, when they do.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
-from .. import __version__
 from ..errors import ConfigError
-from . import serve, simulate
-from .common import EXIT_INTERRUPTED, EXIT_USAGE
+from . import accounts, models, serve, settings, simulate, translate, version
+from .colour import complain
+from .common import EXIT_INTERRUPTED, EXIT_USAGE, Parser, RawHelp, nearest
+from .term import never_fail
 
-_COMMANDS = (serve, simulate)
+_COMMANDS = (serve, accounts, settings, models, translate, simulate, version)
+
+_OWN_FLAGS = ("-h", "--help", "-V", "--version")
+_DESCRIPTION = "OpenAI's API for your tools, answers from Google Gemini. Without a COMMAND it is `serve`."
+_EPILOG = """\
+examples:
+  agproxy --simulate auto                   try it without an account, on http://127.0.0.1:8045/v1
+  GEMINI_API_KEY=... agproxy --port 9000    the real Gemini, on another port
+  agproxy config port                       what a setting is, and where that was set
+  agproxy models explain gpt-4o             which Gemini model a name means, and why
+  agproxy translate < request.json          the upstream request that a client's request becomes
+
+environment:
+  GEMINI_API_KEY   Gemini API keys by commas, else GOOGLE_API_KEY
+  AGPROXY_HOME     folder of config.json, accounts and state
+  AGPROXY_...      every setting: AGPROXY_PORT for --port (agproxy serve --help lists them)
+  NO_COLOR         no colours, on a terminal neither
+
+exit status: 0 done, 1 it could not be done, 2 a mistake in arguments or settings, 130 interrupted
+more: agproxy COMMAND --help"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit status comes back."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version")):
-        arguments.insert(0, "serve")
-    options = _parser().parse_args(arguments)
+    never_fail(sys.stdout, sys.stderr)
+    options = parse(sys.argv[1:] if argv is None else argv)
     try:
         status: int = options.run(options)
+        sys.stdout.flush()
     except ConfigError as error:
-        print(f"agproxy: {error}", file=sys.stderr)
+        complain(str(error))
         return EXIT_USAGE
+    except ModuleNotFoundError as error:
+        if error.name not in version.PARTS:
+            raise
+        complain(f"{error.name} is missing: pip install {error.name}")
+        return EXIT_USAGE
+    except BrokenPipeError:
+        # Who read our output has left, as `head` does. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="agproxy", description="OpenAI's API for your tools, answers from Google Gemini."
-    )
-    parser.add_argument("--version", action="version", version=f"agproxy {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The options of a command line; `run` among them is what does it. Exits with one line where it is wrong."""
+    arguments = list(argv)
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in _OWN_FLAGS):
+        arguments.insert(0, "serve")
+    parser = Parser(prog="agproxy", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=RawHelp)
+    parser.add_argument("-V", "--version", action=version.ShowVersion)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in _COMMANDS:
         command.add(commands)
-    return parser
+    options, unknown = parser.parse_known_args(arguments)
+    for name in ("names", "ids"):
+        if name in options:  # argparse gives a list only the words before the next flag: these came after it
+            getattr(options, name).extend(word for word in unknown if not word.startswith("-"))
+            unknown = [word for word in unknown if word.startswith("-")]
+    if unknown:
+        chosen = commands.choices[arguments[0]]
+        hint = nearest(unknown[0].partition("=")[0], chosen._option_string_actions)
+        chosen.error(f"unknown argument {unknown[0]!r}{hint}")
+    return options

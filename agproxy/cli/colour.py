@@ -15,9 +15,9 @@ def has_colour(stream: TextIO) -> bool:
     return sys.platform != "win32" or bool({"WT_SESSION", "ANSICON", "TERM"} & os.environ.keys())
 
 
-def paint(text: str, style: str, stream: TextIO) -> str:
-    """The text in a style, or as it is where the stream has no colours."""
-    return f"\x1b[{style}m{text}\x1b[0m" if text and has_colour(stream) else text
+def paint(text: str, style: str, stream: TextIO | None = None) -> str:
+    """The text in a style, or as it is where the stream (standard output) has no colours."""
+    return f"\x1b[{style}m{text}\x1b[0m" if text and has_colour(stream or sys.stdout) else text
 
 
 def complain(message: str) -> None:

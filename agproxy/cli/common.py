@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import config
+from ..accounts import hide_secrets
 from ..config import SETTINGS, Loaded, Setting
 from ..io import home as home_io
 from .colour import complain
@@ -29,8 +30,11 @@ HEADINGS = {
     "model_map": "models",
     "max_attempts": "attempts",
     "thoughts": "translation",
+    "fetch_media": "images and files that a request names by a URL",
+    "state": "what is kept between requests",
     "max_connections": "limits of the server",
     "connect_timeout_seconds": "limits of the upstream client",
+    "reload_seconds": "while it runs",
     "log_level": "logs",
 }
 
@@ -51,10 +55,12 @@ class Parser(argparse.ArgumentParser):
     since a flag of tomorrow could change what they mean."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**({"formatter_class": Help, "allow_abbrev": False} | options))
+        usual: dict[str, Any] = {"formatter_class": Help, "allow_abbrev": False}
+        super().__init__(**(usual | options))
 
     def error(self, message: str) -> NoReturn:
-        complain(f"{message} (see {self.prog} --help)")
+        # Who typed a key where none belongs should not find it in the log of a build as well.
+        complain(f"{hide_secrets(message)} (see {self.prog} --help)")
         raise SystemExit(EXIT_USAGE)
 
 
@@ -83,22 +89,30 @@ def add_home(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """A flag for every setting but the secret ones: what stands in argv, everybody on the machine can read."""
+def add_settings(parser: argparse.ArgumentParser, *, is_shown: bool = True) -> None:
+    """A flag for every setting but the secret ones: what stands in argv, everybody on the machine can read.
+
+    is_shown: whether --help tells them; one command that does is enough.
+    """
     add_home(parser)
     for heading, settings in groups().items():
-        group = parser.add_argument_group(heading)
+        group = parser.add_argument_group(heading if is_shown else None)
         for setting in settings:
             if not setting.secret:
-                _add_flag(group, setting)
+                _add_flag(group, setting, is_shown)
+    if not is_shown:
+        parser.epilog = "--SETTING VALUE: all settings of `agproxy serve --help`, with the same meaning."
+        return
     parser.formatter_class = RawHelp
     secrets = "\n".join(f"  {s.variable:<24}{s.help}" for s in SETTINGS if s.secret)
     parser.epilog = f"only in the environment or in config.json, since other users can read flags:\n{secrets}"
 
 
-def _add_flag(group: "argparse._ArgumentGroup", setting: Setting) -> None:
-    shown = config.show(setting, setting.default) or "empty"
+def _add_flag(group: "argparse._ArgumentGroup", setting: Setting, is_shown: bool) -> None:
+    shown = config.show(setting, setting.default) if setting.default not in ("", ()) else "none"
     note = f"{setting.help} (default {shown}{' ' + setting.unit if setting.unit else ''})".replace("%", "%%")
+    if not is_shown:
+        note = argparse.SUPPRESS
     if setting.kind == "bool":
         group.add_argument(
             setting.flag, dest=setting.name, nargs="?", const="on", metavar="on|off", default=None, help=note
@@ -124,7 +138,7 @@ def load(options: argparse.Namespace, environ: Mapping[str, str]) -> Loaded:
     return config.load(flags, environ, home_io.read_config(home), str(home / "config.json"))
 
 
-async def wait_for_stop(close: Callable[[float], Awaitable[None]], drain_seconds: float) -> int:
+async def wait_for_stop(close: Callable[[float], Awaitable[None]], drain_seconds: Callable[[], float]) -> int:
     """Sleep until SIGTERM or Ctrl-C, then let open answers end. A second signal ends at once with 130."""
     loop = asyncio.get_running_loop()
     signals: asyncio.Queue[int] = asyncio.Queue()
@@ -136,7 +150,7 @@ async def wait_for_stop(close: Callable[[float], Awaitable[None]], drain_seconds
         for name in names:
             signal.signal(name, lambda number, frame: loop.call_soon_threadsafe(signals.put_nowait, number))
     await signals.get()
-    closing = asyncio.ensure_future(close(drain_seconds))
+    closing = asyncio.ensure_future(close(drain_seconds()))
     again = asyncio.ensure_future(signals.get())
     await asyncio.wait({closing, again}, return_when=asyncio.FIRST_COMPLETED)
     if closing.done():

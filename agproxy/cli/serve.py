@@ -4,13 +4,19 @@ import argparse
 import asyncio
 import os
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import __version__, pool
+from ..accounts import usable
 from ..config import Config
 from ..io import logs
+from .accounts import gather
 from .colour import BOLD, YELLOW, paint, warn
-from .common import add_settings, load, wait_for_stop
+from .common import add_settings, home_of, load, wait_for_stop
+from .reload import Reloader
+from .term import plain
 
 if TYPE_CHECKING:
     from ..embed import Running
@@ -20,9 +26,10 @@ if TYPE_CHECKING:
 _DESCRIPTION = """\
 Run the gateway until Ctrl-C or SIGTERM; a second one cuts the answers that are still open.
 
-Upstream accounts: GEMINI_API_KEY (else GOOGLE_API_KEY), one key or several by commas. Every setting below can also
-stand in the environment (AGPROXY_PORT for --port) or in config.json of the home folder; a flag goes before the
-environment, and that before config.json. `agproxy config` shows which one holds."""
+Upstream accounts: GEMINI_API_KEY (else GOOGLE_API_KEY), one key or several by commas, and beside them those of
+`agproxy accounts`. Every setting below can also stand in the environment (AGPROXY_PORT for --port) or in config.json
+of the home folder; a flag goes before the environment, and that before config.json. `agproxy config` shows which one
+holds."""
 
 
 def add(commands: "Commands") -> None:
@@ -37,19 +44,27 @@ def add(commands: "Commands") -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    home = home_of(options, os.environ)
+    reloader = Reloader(options, os.environ)  # before anything is read, so that no change is missed
     loaded = load(options, os.environ)
     logs.set_up(loaded.config.log_level)
     for warning in loaded.warnings:
         warn(warning)
-    return asyncio.run(_serve(loaded.config, pool.from_environment(os.environ)))
+    entries, is_whole = gather(home, os.environ)
+    settings = loaded.config
+    if settings.simulate == "auto" and (entries or not is_whole):
+        # Accounts that are disabled or cannot be read are configured all the same: no made-up answers in their place.
+        settings = replace(settings, simulate="off")
+    reloader.loaded = loaded.config
+    return asyncio.run(_serve(settings, usable(entries), home, reloader))
 
 
-async def _serve(settings: Config, accounts: tuple[pool.Account, ...]) -> int:
+async def _serve(settings: Config, accounts: tuple[pool.Account, ...], home: Path, reloader: Reloader) -> int:
     from ..embed import listening  # here, so that the other commands start without asyncio's and TLS's weight
 
-    async with listening(settings, accounts) as running:
+    async with listening(settings, accounts, home) as running, reloader.watching(running):
         print(_banner(settings, running), file=sys.stderr, flush=True)
-        return await wait_for_stop(running.close, settings.drain_seconds)
+        return await wait_for_stop(running.close, lambda: running.gateway.config.drain_seconds)
 
 
 def _banner(settings: Config, running: "Running") -> str:
@@ -66,8 +81,11 @@ def _banner(settings: Config, running: "Running") -> str:
         lines.append(f"  upstream   {paint(note, YELLOW, sys.stderr)}")
     else:
         lines.append(f"  upstream   {settings.upstream_url}")
-        known = ", ".join(f"{account.id} ({account.label})" for account in reach.accounts)
-        lines.append(f"  accounts   {known or 'none: set GEMINI_API_KEY, or try --simulate auto'}")
+        known = ", ".join(
+            plain(f"{account.id} ({account.label})" if account.label else account.id) for account in reach.accounts
+        )
+        advice = "none in use: 'agproxy accounts add', or set GEMINI_API_KEY, or try --simulate auto"
+        lines.append(f"  accounts   {known or advice}")
     lines += [
         f'  python     OpenAI(base_url="{urls[0]}", api_key="{key}")',
         f"  curl       curl{header} {urls[0]}/chat/completions -d "

@@ -48,4 +48,4 @@ async def _simulate(options: argparse.Namespace) -> int:
         return EXIT_USAGE
     host, port = bound[0]
     print(f"simulated Gemini API on http://{host}:{port} (any key is taken)", file=sys.stderr, flush=True)
-    return await wait_for_stop(server.close, 5.0)
+    return await wait_for_stop(server.close, lambda: 5.0)

@@ -36,10 +36,22 @@ from ._chat_shapes import FINISH, decode_stop, visible_text
 from ._fields import ignored, mapped
 from ._openai import encode_error, fingerprint, session_of
 
-__all__ = ["FIELDS", "NAME", "ROUTES", "StreamEncoder", "decode_request", "encode_error", "encode_response"]
+__all__ = [
+    "EVENT_ERRORS",
+    "FIELDS",
+    "NAME",
+    "ROUTES",
+    "TELLS_SPENT_DAY",
+    "StreamEncoder",
+    "decode_request",
+    "encode_error",
+    "encode_response",
+]
 
 NAME = "openai_completions"
 ROUTES = (("POST", "/completions", "create"),)
+EVENT_ERRORS = ()
+TELLS_SPENT_DAY = True
 
 FIELDS = {
     "model": mapped("the path"),

@@ -11,7 +11,7 @@ import itertools
 import os
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,8 +25,9 @@ PORTS = {"http": 80, "https": 443}
 # RFC 8305, section 8: how long one address may be silent before the next one is tried beside it.
 _NEXT_ADDRESS_SECONDS = 0.25
 
-_P = TypeVar("_P", bound=asyncio.Protocol)
+_P = TypeVar("_P", bound=asyncio.BaseProtocol)
 _Address = tuple[int, Any]  # a family, and what sockets of this family take for an address
+Resolver = Callable[[str, int], Awaitable[list[_Address]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +46,19 @@ class Origin:
 
 
 class Dialer:
-    """Opens connections. Its one state is the TLS context, made at the first need."""
+    """Opens connections. Its one state is the TLS context, made at the first need.
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
+    resolver: gives a host's addresses, the only ones that are connected to; may raise what is to end the dialling.
+    """
+
+    def __init__(self, config: Config, resolver: Resolver | None = None) -> None:
+        self.config = config
+        self._resolver = resolver
         self._context: ssl.SSLContext | None = None
 
     async def dial(self, origin: Origin, factory: Callable[[], _P]) -> _P:
         """A protocol made by `factory`, connected to the origin."""
-        seconds = self._config.connect_timeout_seconds
+        seconds = self.config.connect_timeout_seconds
         place = origin.place if origin.proxy is None else f"{origin.place} through {origin.proxy.place}"
         try:
             async with asyncio.timeout(seconds):
@@ -103,7 +108,7 @@ class Dialer:
     async def _open(self, factory: Callable[[], _P], host: str, port: int, has_tls: bool) -> _P:
         """TCP, and TLS over it where wanted."""
         tls = self._tls() if has_tls else None
-        sock = await _connect(await _resolve(host, port))
+        sock = await _connect(await (self._resolver or _resolve)(host, port))
         # From here on asyncio owns the socket and closes it if this is cancelled.
         _, protocol = await asyncio.get_running_loop().create_connection(
             factory, sock=sock, ssl=tls, server_hostname=host if tls else None
@@ -113,7 +118,7 @@ class Dialer:
     def _tls(self) -> ssl.SSLContext:
         """TLS as browsers do it; made late, since reading the certificates takes as long as the rest of start-up."""
         if self._context is None:
-            file = self._config.ca_file or os.environ.get("SSL_CERT_FILE", "")
+            file = self.config.ca_file or os.environ.get("SSL_CERT_FILE", "")
             try:
                 if file:
                     context = ssl.create_default_context(cafile=file)
@@ -177,7 +182,7 @@ async def _connect(addresses: Sequence[_Address]) -> socket.socket:
 
 async def _connect_one(address: _Address) -> socket.socket:
     family, where = address
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY only then
     is_connected = False
     try:
         sock.setblocking(False)

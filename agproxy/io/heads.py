@@ -113,4 +113,4 @@ def has_stray_lf(head: bytearray, searched: int) -> bool:
 
     Without this, a client that ends its lines with LF alone would wait for the time-out.
     """
-    return _STRAY_LF.search(head, max(0, searched - 1)) is not None
+    return _STRAY_LF.search(head, searched) is not None

@@ -156,9 +156,9 @@ class Dialogue(asyncio.Protocol):
             self._waiter.set_result(None)
 
     async def until(self, is_enough: Callable[[bytearray], bool]) -> None:
-        """Wait until enough has come. Raises ConnectionError if the proxy closes or says too much."""
+        """Wait until enough has come. Raises ConnectionError if the proxy closes before."""
         while not is_enough(self.received):
-            if self._is_lost or len(self.received) > _MAX_REPLY_BYTES:
+            if self._is_lost:
                 raise ConnectionError
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter

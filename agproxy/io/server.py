@@ -43,13 +43,14 @@ SPARE_CONNECTIONS = 64
 _ACCEPTS_PER_TURN = 64
 _BACKLOG = 1024
 
-INTERNAL_ERROR = "The gateway failed to answer; its log has the details under this request id."
-
+# What comes behind a head is handed to h11 in blocks of this size, so that pipelined requests are not moved about.
+_BLOCK_BYTES = 65536
 
 _CRLF = b"\r\n"
 _END_OF_HEAD = b"\r\n\r\n"
 _BODILESS = frozenset({204, 304})
-_BLOCK_BYTES = 65536
+
+INTERNAL_ERROR = "The gateway failed to answer; its log has the details under this request id."
 
 
 def _sentence(error: Exception) -> str:
@@ -161,9 +162,10 @@ class _Reply:
 
     def abort(self) -> None:
         self.has_started = True
-        if self._connection is not None:
-            self._connection.transport.abort()
+        connection = self._connection
+        if connection is not None:
             self.detach()
+            connection.on_aborted()
 
     def follow(self, source: Flow | None) -> None:
         connection = self._connection
@@ -448,6 +450,13 @@ class _Connection(asyncio.Protocol):
         if self._input:
             self._loop.call_soon(self._go_on)  # not here: the handler's frame is below us
 
+    def on_aborted(self) -> None:
+        """The handler has given its answer up."""
+        self._reply = None
+        self._task = None
+        self._phase = _Phase.LEAVING
+        self.transport.abort()
+
     def _refuse(self, error: GatewayError) -> None:
         """Answer what breaks HTTP or a limit, and leave: what follows on this connection cannot be trusted."""
         response = self.server.refuse(error, self._target[0])
@@ -482,7 +491,10 @@ class _Connection(asyncio.Protocol):
         self._set_deadline(LINGER_SECONDS if linger else self._config.idle_timeout_seconds)
         if linger:
             self.transport.resume_reading()
-            self.transport.write_eof()
+            try:
+                self.transport.write_eof()
+            except OSError:  # the client has reset the connection, and the loop has not told us yet
+                self.transport.abort()
         else:
             self.transport.close()
 
@@ -517,7 +529,7 @@ class _Connection(asyncio.Protocol):
         if unsent and unsent != self._unsent:  # the client reads on, if slowly
             self._unsent = unsent
             self._set_deadline(self._config.idle_timeout_seconds)
-        elif unsent or self._phase is not _Phase.IDLE:
+        elif self._phase is not _Phase.IDLE:
             self.transport.abort()
         else:
             self._leave()
@@ -700,7 +712,7 @@ def _listen(family: int, address: str, port: int, host: str) -> socket.socket | 
     """A listening socket; None where the second half of `localhost` does not exist on this machine."""
     sock = None
     try:
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY only then
         sock.setblocking(False)
         if os.name == "posix":  # elsewhere it would let two servers share a port
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

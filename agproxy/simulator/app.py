@@ -36,9 +36,11 @@ class _Gate:
         self.is_paused = False
 
     def pause(self) -> None:
+        """The client has enough for now."""
         self.is_paused = True
 
     def resume(self) -> None:
+        """The client wants more."""
         self.is_paused = False
 
 
@@ -49,6 +51,7 @@ class _Frames:
     is_events: bool
 
     def each(self, chunks: Iterable[JsonObject]) -> Iterator[bytes]:
+        """One frame a chunk; the array's closing bracket is `end`."""
         if self.is_events:
             for chunk in chunks:
                 yield b"data: " + jsontext.dumps(chunk) + b"\r\n\r\n"
@@ -62,16 +65,19 @@ class _Frames:
         return body if self.is_events else (b"[" if is_first else b",\r\n") + body.rstrip()
 
     def garbage(self, *, is_first: bool) -> bytes:
+        """A frame that holds no JSON."""
         if self.is_events:
             return b'data: {"candidates": [{"content": \r\n\r\n'
         return (b"[" if is_first else b",\r\n") + b'{"candidates": [}'
 
     @property
     def headers(self) -> Headers:
+        """The answer's headers."""
         return _EVENTS if self.is_events else _JSON
 
     @property
     def end(self) -> bytes:
+        """What closes a stream that was not cut."""
         return b"" if self.is_events else b"\n]\n"
 
 

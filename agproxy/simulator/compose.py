@@ -130,6 +130,7 @@ def _signs_end(draft: Draft, prompt: Prompt) -> bool:
 
 
 def signature(prompt: Prompt, candidate: int, index: int) -> str:
+    """A thought signature: base64 that nobody can read, like the real ones, and short."""
     made = b"".join(prompt.digest("signature", candidate, index, n) for n in range(3))
     return base64.b64encode(b"\x12\x5e\x0a\x5c" + made[:92]).decode()
 
@@ -139,6 +140,7 @@ def _call_id(prompt: Prompt, candidate: int, index: int) -> str:
 
 
 def response_id(prompt: Prompt) -> str:
+    """The id that all chunks of one answer share."""
     return base64.urlsafe_b64encode(prompt.digest("response")).decode()[:23]
 
 
@@ -306,6 +308,7 @@ def feedback(prompt: Prompt, reason: str) -> JsonObject:
 
 
 def ratings(*, blocked: bool) -> list[JsonObject]:
+    """safetyRatings in which the last harm is the reason for a block, or none is."""
     harms = ("SEXUALLY_EXPLICIT", "HATE_SPEECH", "HARASSMENT", "DANGEROUS_CONTENT")
     found: list[JsonObject] = [{"category": f"HARM_CATEGORY_{harm}", "probability": "NEGLIGIBLE"} for harm in harms]
     if blocked:
@@ -323,10 +326,12 @@ class _Counts:
         self._answer: dict[str, int] = {}
 
     def add(self, number: int, modality: str) -> None:
+        """Count tokens of the answer."""
         if number:
             self._answer[modality] = self._answer.get(modality, 0) + number
 
     def wire(self, *, is_last: bool) -> JsonObject:
+        """usageMetadata up to here."""
         prompt = self._prompt
         if prompt.api == VERTEX and not is_last:
             return {"trafficType": "ON_DEMAND"}

@@ -91,6 +91,7 @@ class _Reader:
         self.violations: list[Violation] = []
 
     def message(self, message: str, value: JsonObject, path: str) -> JsonObject:
+        """One message that stands at `path`, without what could not be read; that is noted."""
         result: JsonObject = {}
         names = _BY_NAME[message]
         for name, item in value.items():

@@ -70,6 +70,7 @@ class Markers:
         return name in self.values
 
     def text(self, name: str) -> str | None:
+        """The value given to a marker, "" if it has none; None if it is absent."""
         return self.values.get(name)
 
     def seconds(self, name: str) -> float | None:
@@ -83,6 +84,7 @@ class Markers:
             raise _bad_value(name, written, "a number of seconds") from None
 
     def count(self, name: str) -> int | None:
+        """The number given to a marker, at most a million; None if it is absent."""
         written = self.values.get(name)
         if not written:
             return None

@@ -115,7 +115,7 @@ def _counted(body: JsonObject, api: str) -> JsonObject:
 
 
 def _embedding(request: JsonObject, model: Model) -> JsonObject:
-    validate.check_embedding(request, model)
+    validate.check_embedding(request)
     settings = request.get("embedContentConfig", {})
     size = request.get("outputDimensionality", settings.get("outputDimensionality", embed.DIMENSIONS))
     shown = [part.get("text", jsontext.text(part)) for part in request["content"]["parts"]]

@@ -39,6 +39,7 @@ class Model:
 
     @property
     def thinks(self) -> bool:
+        """Whether it can think at all."""
         return bool(self.levels) or self.budget is not None or self.thinks_always
 
     @property
@@ -47,11 +48,18 @@ class Model:
         return self.generation >= (3, 0)
 
     @property
+    def is_moving(self) -> bool:
+        """An alias such as gemini-flash-latest, whose generation changes and so is not held against a request."""
+        return self.id.endswith("-latest")
+
+    @property
     def has_call_ids(self) -> bool:
+        """Whether its calls carry ids: counted in the recorded traffic, sure from 3.5 on."""
         return self.generation >= (3, 5)
 
     @property
     def methods(self) -> tuple[str, ...]:
+        """supportedGenerationMethods, as the real list gives them, served here or not."""
         if self.embeds:
             return ("embedContent", "countTextTokens", "countTokens", "asyncBatchEmbedContent")
         return ("generateContent", "countTokens", "createCachedContent", "batchGenerateContent")
@@ -171,7 +179,7 @@ ALIASES = {
     "gemini-3.7-flash": "gemini-3.8-flash",
 }
 
-_GENERATION = re.compile(r"gemini-(?:[a-z]+-)*(\d+)(?:\.(\d+))?")
+_GENERATION = re.compile(r"[a-z]+-(?:[a-z]+-)*(\d{1,2})(?:\.(\d{1,2}))?(?!\d)")  # not the date in gemini-exp-1206
 
 
 def resolve(name: str) -> Model | None:
@@ -183,9 +191,9 @@ def resolve(name: str) -> Model | None:
         return replace(_BY_ID[ALIASES[name]], id=name)
     if name.startswith("gemma-"):
         return replace(_BY_ID["gemma-4-31b-it" if name >= "gemma-4" else "gemma-3-27b-it"], id=name)
-    if name.startswith("text-embedding-"):
+    if name.startswith(("text-embedding-", "embedding-", "text-multilingual-embedding-")):
         return _embedding(name, 2_048)
-    if not name.startswith("gemini-"):
+    if not name.startswith(("gemini-", "learnlm-")):
         return None
     return _unlisted(name)
 

@@ -38,6 +38,7 @@ class Turn:
     parts: tuple[JsonObject, ...]
 
     def having(self, name: str) -> list[JsonObject]:
+        """The data of all parts of one kind, such as "functionCall"."""
         return [part[name] for part in self.parts if name in part]
 
 
@@ -86,6 +87,7 @@ class Prompt:
 
     @property
     def thinking(self) -> JsonObject:
+        """thinkingConfig, {} where the request has none."""
         value: JsonObject = self.config.get("thinkingConfig", {})
         return value
 
@@ -113,6 +115,7 @@ def merged(contents: Sequence[JsonObject]) -> list[Turn]:
 
 
 def declared(request: JsonObject) -> tuple[Function, ...]:
+    """The functions that the request declares."""
     return tuple(
         Function(
             one.get("name", ""), one.get("description", ""), one.get("parametersJsonSchema", one.get("parameters"))

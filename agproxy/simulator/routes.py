@@ -67,10 +67,12 @@ class Route:
 
     @property
     def streams(self) -> bool:
+        """Whether the answer comes in chunks."""
         return self.method == "streamGenerateContent"
 
     @property
     def as_events(self) -> bool:
+        """Whether chunks are wanted as events, not as one array."""
         return self.query.get("alt", self.query.get("$alt", "")).lower() == "sse"
 
     @property

@@ -99,6 +99,7 @@ class _Maker:
     open: list[str] = field(default_factory=list)  # references that are being followed, outermost first
 
     def make(self, schema: Any, name: str, depth: int, nth: int = 0) -> Any:
+        """A value for a schema that stands at a property called `name`, the nth of several in an array."""
         self.steps += 1
         if schema is False:
             raise Unsatisfiable
@@ -322,6 +323,8 @@ def _merge(schemas: Sequence[Any]) -> Any:
                 merged[key] = _common_types(_types(merged), _types(schema))
             elif key == "items" and before is not None:
                 merged[key] = {"allOf": [before, value]}
+            elif key in ("anyOf", "oneOf") and isinstance(before, list) and isinstance(value, list):
+                merged[key] = [{"allOf": [one, other]} for one in before for other in value][:_MOST_ITEMS]
             elif key == "const" and "const" in merged and before != value:
                 return False
             elif key == "enum" and isinstance(before, list) and isinstance(value, list):

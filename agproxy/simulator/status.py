@@ -47,6 +47,7 @@ class Refused(Exception):
         self.details = tuple(details)
 
     def body(self) -> JsonObject:
+        """The error body."""
         error: JsonObject = {"code": self.code, "message": self.message, "status": self.status}
         if self.details:
             error["details"] = list(self.details)
@@ -80,6 +81,7 @@ def bad_fields(violations: Sequence[Violation]) -> Refused:
 
 
 def error_info(reason: str, **metadata: str) -> JsonObject:
+    """A google.rpc.ErrorInfo; its reason is what a client may act on."""
     return {
         "@type": _TYPE + "ErrorInfo",
         "reason": reason,
@@ -89,12 +91,14 @@ def error_info(reason: str, **metadata: str) -> JsonObject:
 
 
 def invalid_key() -> Refused:
+    """A key that does not exist: a 400, recorded as unary-failure-api-key."""
     message = "API key not valid. Please pass a valid API key."
     localized = {"@type": _TYPE + "LocalizedMessage", "locale": "en-US", "message": message}
     return Refused(400, message, details=[error_info("API_KEY_INVALID"), localized])
 
 
 def invalid_token() -> Refused:
+    """An OAuth token that is wrong or has expired."""
     message = (
         "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
         "authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project."
@@ -103,14 +107,17 @@ def invalid_token() -> Refused:
 
 
 def wrong_location() -> Refused:
+    """A caller from where the API is not offered."""
     return Refused(400, "User location is not supported for the API use.", status="FAILED_PRECONDITION")
 
 
 def too_long(number: int, allowed: int) -> Refused:
+    """More input tokens than the model takes."""
     return Refused(400, f"The input token count ({number}) exceeds the maximum number of tokens allowed ({allowed}).")
 
 
 def missing_token() -> Refused:
+    """No credential where a token is wanted, as on Vertex AI."""
     message = (
         "Request is missing required authentication credential. Expected OAuth 2 access token, login cookie or other "
         "valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project."
@@ -119,6 +126,7 @@ def missing_token() -> Refused:
 
 
 def missing_key() -> Refused:
+    """No credential at all on the Gemini API."""
     return Refused(
         403,
         "Method doesn't allow unregistered callers (callers without established identity). Please use API Key or "
@@ -127,6 +135,7 @@ def missing_key() -> Refused:
 
 
 def denied() -> Refused:
+    """A project whose API is switched off."""
     message = (
         "Generative Language API has not been used in project 0 before or it is disabled. Enable it by visiting "
         f"https://console.developers.google.com/apis/api/{_SERVICE}/overview?project=0 then retry."
@@ -175,4 +184,5 @@ SERVER_FAULTS = {
 
 
 def server_fault(code: int) -> Refused:
+    """A fault on Google's side."""
     return Refused(code, SERVER_FAULTS.get(code, f"Simulated error {code}."))

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..jsontext import JsonObject
+from .embed import DIMENSIONS
 from .fields import VERTEX
 from .models import Model
 from .prompt import Turn, built_in, count_tokens, declared, merged
+from .protocol import ONE_OF
 from .status import Refused, Violation, bad_fields, too_long
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}\Z")
@@ -23,7 +25,9 @@ _MIME_TYPES = ("text/plain", "application/json", "application/xml", "application
 _MOST_STOPS = 5
 _MOST_CANDIDATES = 8
 _MOST_FUNCTIONS = 512
-_RATIOS = frozenset({"1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9"})
+_RATIOS = frozenset(
+    {"1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9"} | {"1:4", "4:1", "1:8", "8:1"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +41,13 @@ class Subject:
 
     @property
     def config(self) -> JsonObject:
+        """generationConfig."""
         value: JsonObject = self.request.get("generationConfig", {})
         return value
 
     @property
     def calling(self) -> JsonObject:
+        """functionCallingConfig."""
         value: JsonObject = self.request.get("toolConfig", {}).get("functionCallingConfig", {})
         return value
 
@@ -86,7 +92,7 @@ def _parts(subject: Subject) -> str | None:
     for index, content in enumerate(subject.request.get("contents", [])):
         for number, part in enumerate(content["parts"]):
             path = f"GenerateContentRequest.contents[{index}].parts[{number}]"
-            if not any(name in part for name in _DATA_FIELDS):
+            if ONE_OF["Part"][1].isdisjoint(part):
                 return f"* {path}.data: required oneof field 'data' must have one initialized field\n"
             if "inlineData" in part and not part["inlineData"].get("mimeType"):
                 return f"* {path}.inline_data.mime_type: mime_type must be specified.\n"
@@ -98,19 +104,6 @@ def _parts(subject: Subject) -> str | None:
             if part.get("functionResponse", {}).get("parts") and not subject.model.is_third:
                 return f"* {path}.function_response.parts: multimodal function responses are not supported.\n"
     return None
-
-
-_DATA_FIELDS = (
-    "text",
-    "inlineData",
-    "fileData",
-    "functionCall",
-    "functionResponse",
-    "executableCode",
-    "codeExecutionResult",
-    "toolCall",
-    "toolResponse",
-)
 
 
 def _system(subject: Subject) -> str | None:
@@ -164,21 +157,21 @@ _COUNTS = (
 
 
 def _call_names(subject: Subject) -> str | None:
-    """From 3.8 on a response has to carry its call's id and name."""
-    if subject.model.generation < (3, 8):
+    """From 3.8 on a result names its call, and the id that it gives is its call's; google-genai 3.4 gives none."""
+    if subject.model.generation < (3, 8) or subject.model.is_moving:
         return None
     for before, turn in zip(subject.turns, subject.turns[1:], strict=False):
-        calls = [(call.get("id", ""), call["name"]) for call in before.having("functionCall")]
+        calls = [(call["name"], call.get("id", "")) for call in before.having("functionCall")]
         for result in turn.having("functionResponse"):
-            key = (result.get("id", ""), result["name"])
-            if calls and key not in calls:
-                return f"Function response '{key[1]}' (id '{key[0]}') matches no function call by id and name."
+            name, ident = result["name"], result.get("id", "")
+            if not any(name == called and ident in ("", given) for called, given in calls):
+                return f"Function response '{name}' (id '{ident}') matches no function call by name and id."
     return None
 
 
 def _signatures(subject: Subject) -> str | None:
     """The first call of every step of the current turn needs its signature (section 9)."""
-    if not subject.model.is_third:
+    if not subject.model.is_third or subject.model.is_moving:
         return None
     turns = subject.turns
     start = 0
@@ -464,7 +457,7 @@ def _is_open(schema: JsonObject) -> bool:
     return bool(schema.get("additionalProperties")) or "ref" in schema or "anyOf" in schema
 
 
-def check_embedding(request: JsonObject, model: Model, limit: int | None = None) -> None:
+def check_embedding(request: JsonObject) -> None:
     """The rules of one embedContent request."""
     parts: Sequence[JsonObject] = request.get("content", {}).get("parts", ())
     if not parts:
@@ -472,9 +465,9 @@ def check_embedding(request: JsonObject, model: Model, limit: int | None = None)
     if not any(name in part for part in parts for name in ("text", "inlineData", "fileData")):
         raise Refused(400, "* EmbedContentRequest.content.parts: at least one part with data is needed\n")
     size = request.get("outputDimensionality")
-    if size is not None and not 1 <= size <= (limit or 3_072):
+    if size is not None and not 1 <= size <= DIMENSIONS:
         raise Refused(
             400,
             "* EmbedContentRequest.output_dimensionality: must be in the range "
-            f"[1, {limit or 3_072}], but {size} was given.\n",
+            f"[1, {DIMENSIONS}], but {size} was given.\n",
         )

@@ -82,6 +82,7 @@ class Hints:
 
     @staticmethod
     def of(sentence: str) -> "Hints":
+        """The pieces of a sentence."""
         quoted = tuple("".join(groups) for groups in _QUOTED.findall(sentence))
         plain = _QUOTED.sub(" ", sentence)
         numbers = tuple(float(word) if "." in word else int(word) for word in _NUMBER.findall(plain))

@@ -356,7 +356,7 @@ def test_an_unknown_kind_of_item_is_named(kind):
     assert str(kind) in error.message if isinstance(kind, str) else error.code == "invalid_type"
 
 
-@pytest.mark.parametrize("kind", ["computer_call", "mcp_approval_response", "program", "compaction_trigger"])
+@pytest.mark.parametrize("kind", ["computer_call", "mcp_approval_response", "program"])
 def test_an_item_that_cannot_be_served_is_refused_with_the_reason(kind):
     error = refusal({"type": kind})
 

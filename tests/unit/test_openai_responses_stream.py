@@ -675,10 +675,10 @@ def test_a_failure_has_the_code_that_codex_acts_on(error, code, message):
 
 
 def test_credential_troubles_of_the_gateway_are_told_in_the_stream():
-    assert responses.stream_error_as_event(UpstreamAuthFailed("x"))
-    assert responses.stream_error_as_event(NoAccount("x"))
-    assert not responses.stream_error_as_event(UpstreamFailed("x"))
-    assert not responses.stream_error_as_event(InvalidRequest("x"))
+    assert isinstance(UpstreamAuthFailed("x"), responses.EVENT_ERRORS)
+    assert isinstance(NoAccount("x"), responses.EVENT_ERRORS)
+    assert not isinstance(UpstreamFailed("x"), responses.EVENT_ERRORS)
+    assert not isinstance(InvalidRequest("x"), responses.EVENT_ERRORS)
 
 
 def test_an_overloaded_model_has_a_code_in_the_error_body():

@@ -34,8 +34,7 @@ def attempt(scheduler, model, now, error=None, **choice):
     picked = scheduler.pick(model, now, **choice).account
     if picked is None:
         return None
-    scheduler.begin(picked, model, now)
-    scheduler.end(picked, model, now, error)
+    scheduler.end(scheduler.begin(picked, model, now), now, error)
     return picked.id
 
 
@@ -165,10 +164,10 @@ def test_one_probe_goes_ahead_after_a_cool_down_while_others_can_serve():
         attempt(scheduler, FLASH, NOW + second)  # b
     probe = scheduler.pick(FLASH, NOW + 11).account
     assert probe.id == "a"
-    scheduler.begin(probe, FLASH, NOW + 11)
+    ticket = scheduler.begin(probe, FLASH, NOW + 11)
 
     assert scheduler.pick(FLASH, NOW + 11).account.id == "b"
-    scheduler.end(probe, FLASH, NOW + 12, None)
+    scheduler.end(ticket, NOW + 12, None)
     assert scheduler.pick(FLASH, NOW + 12).account.id == "a"
 
 
@@ -183,8 +182,7 @@ def test_a_cancelled_attempt_leaves_nothing_behind():
     scheduler = pool("a")
     attempt(scheduler, FLASH, NOW, limited(10))
     probe = scheduler.pick(FLASH, NOW + 11).account
-    scheduler.begin(probe, FLASH, NOW + 11)
-    scheduler.release(probe, FLASH)
+    scheduler.release(scheduler.begin(probe, FLASH, NOW + 11))
 
     assert attempt(scheduler, FLASH, NOW + 12) == "a"
 
@@ -216,10 +214,10 @@ def test_reset_forgets_the_limits_of_one_account_or_of_all():
 def test_accounts_can_be_swapped_while_their_attempts_run():
     scheduler = pool("a", "b")
     running = scheduler.pick(FLASH, NOW).account
-    scheduler.begin(running, FLASH, NOW)
+    ticket = scheduler.begin(running, FLASH, NOW)
     attempt(scheduler, FLASH, NOW, limited(300))  # b
     scheduler.accounts = (account("b"), account("c"))
-    scheduler.end(running, FLASH, NOW, limited(10))
+    scheduler.end(ticket, NOW, limited(10))
 
     assert attempt(scheduler, FLASH, NOW) == "c"
     assert scheduler.pick(FLASH, NOW, frozenset({"c"})).skips[0][0] == "b"
@@ -268,12 +266,12 @@ def test_no_request_fails_while_an_account_could_serve_and_none_is_tried_while_i
             if picked is None:
                 break
             assert (picked.id, model) not in told
-            scheduler.begin(picked, model, now)
+            ticket = scheduler.begin(picked, model, now)
             until = truth.get((picked.id, model), 0.0)
             if until <= now and chance.random() < 0.2:
                 until = truth[(picked.id, model)] = now + chance.uniform(1, 120)
             error = limited(until - now) if until > now else None
-            scheduler.end(picked, model, now, error)
+            scheduler.end(ticket, now, error)
             if error is None:
                 break
             tried.add(picked.id)

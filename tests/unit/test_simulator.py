@@ -395,6 +395,31 @@ def test_a_page_that_cannot_be_is_a_400(query):
     assert ask(f"/v1beta/models?{query}").status == 400
 
 
+@pytest.mark.parametrize(
+    ("name", "thinks", "output"),
+    [
+        ("gemini-3-pro-image-preview", True, 32_768),
+        ("gemini-2.5-flash-lite-preview-06-17", True, 65_536),
+        ("gemini-2.0-flash-preview-image-generation", False, 32_768),
+        ("gemini-1.5-pro-002", False, 8_192),
+        ("gemini-exp-1206", False, 8_192),
+        ("gemini-7.1-ultra", True, 65_536),
+        ("gemini-2.5-pro-tts-x", False, 16_384),
+        ("learnlm-2.0-flash", False, 8_192),
+        ("gemma-3n-e4b-it", False, 8_192),
+        ("gemma-4-tiny", True, 32_768),
+    ],
+)
+def test_a_name_that_is_not_listed_gets_the_facts_of_its_generation(name, thinks, output):
+    model = ask(f"/v1beta/models/{name}").json
+    assert (model.get("thinking", False), model["outputTokenLimit"]) == (thinks, output)
+
+
+@pytest.mark.parametrize("name", ["text-embedding-004", "embedding-001", "gemini-embedding-exp-03-07"])
+def test_older_embedding_models_embed(name):
+    assert ask(f"/v1beta/models/{name}:embedContent", {"content": {"parts": [{"text": "x"}]}}).status == 200
+
+
 def test_one_model_tells_its_limits():
     model = ask("/v1beta/models/gemini-3.8-flash").json
 

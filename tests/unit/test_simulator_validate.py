@@ -70,9 +70,9 @@ def test_a_body_that_is_no_object_is_refused():
             "tools[0].function_declarations[0].parameters",
         ),
         (
-            {"tools": {"functionDeclarations": {"name": "f", "parameters": {"properties": {"a": {"const": 1}}}}}},
-            "Unknown name \"const\" at 'tools.function_declarations.parameters.properties[0].value': Cannot find field.",
-            "tools.function_declarations.parameters.properties[0].value",
+            {"tools": {"functionDeclarations": {"name": "f", "response": {"properties": {"a": {"const": 1}}}}}},
+            "Unknown name \"const\" at 'tools.function_declarations.response.properties[0].value': Cannot find field.",
+            "tools.function_declarations.response.properties[0].value",
         ),
     ],
 )
@@ -111,8 +111,8 @@ def test_an_unknown_name_is_told_with_its_place(body, message, field):
         ),
         (
             {"responseSchema": {"type": ["string", "null"]}},
-            "Invalid JSON payload received. Unknown name \"type\" at 'generation_config.response_schema': Proto field is "
-            "not repeating, cannot start list.",
+            "Invalid JSON payload received. Unknown name \"type\" at 'generation_config.response_schema': Proto field "
+            "is not repeating, cannot start list.",
         ),
         (
             {"temperature": {}},
@@ -255,13 +255,13 @@ def test_calls_and_results_out_of_order_are_refused(contents, message):
     assert message in refusal(ask_contents(*contents))
 
 
-def test_from_3_8_on_results_carry_the_id_and_name_of_their_call():
+def test_from_3_8_on_results_name_their_call_and_an_id_has_to_be_its():
     def status(path, **more):
         called = said("model", call(id="a", signature="c2ln"))
         return ask_contents(USER, called, said("user", result(**more)), path=path).status
 
-    assert status(THIRD, id="a") == 200
-    assert status(THIRD, id="b") == status(THIRD) == status(THIRD, id="a", name="g") == 400
+    assert status(THIRD, id="a") == status(THIRD) == 200
+    assert status(THIRD, id="b") == status(THIRD, id="a", name="g") == 400
     assert status("/v1beta/models/gemini-3.5-flash", id="b") == 200
 
 
@@ -277,6 +277,11 @@ def test_gemini_3_wants_the_signature_of_the_current_turns_first_calls():
     vertex = refusal(ask_contents(*unsigned, path=f"{VERTEX}/gemini-3-flash-preview"))
     assert "function call `default_api:f` in the 2. content block is missing a `thought_signature`" in vertex
     assert ask_contents(*unsigned, path=FLASH).status == 200
+
+
+def test_an_alias_that_moves_is_not_held_to_one_generation():
+    unsigned = [USER, said("model", call(id="a")), said("user", result(id="b"))]
+    assert ask_contents(*unsigned, path="/v1beta/models/gemini-flash-latest").status == 200
 
 
 def test_only_the_first_call_of_each_step_needs_one():

@@ -5,6 +5,7 @@ every field may be absent, finish reasons come in every chunk of old models and 
 finish come in different chunks, counts are cumulative, unknown enum values appear without notice.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +36,7 @@ from .citations import citations_of
 from .errors import decode_error_object
 from .names import NameMap
 from .partial_args import PartialCall
+from .schema import Restore, restore_value
 
 # finishReason -> finish. A value that is not here counts as STOP where the answer has content: new ones appear
 # without notice. From the API's enum (v1beta and Vertex v1beta1).
@@ -180,12 +182,14 @@ class StreamDecoder:
         names: NameMap,
         declared: frozenset[str],
         only_first_call: bool,
+        restores: Mapping[str, Restore] | None = None,
         choice_offset: int = 0,
     ) -> None:
         self._exchange_id = exchange_id
         self._names = names
         self._declared = declared
         self._only_first_call = only_first_call
+        self._restores = restores or {}
         self._offset = choice_offset
         self._choices: dict[int, _Choice] = {}
         self._ids: set[str] = set()
@@ -400,7 +404,7 @@ class StreamDecoder:
         if name not in self._declared:
             self._note(f"the model called {name[:64]}, which the request did not declare")
         try:
-            arguments = jsontext.text(args)
+            arguments = jsontext.text(restore_value(args, self._restores.get(name)))
         except ValueError:
             raise self._broken("Gemini's call has arguments that JSON cannot hold.", "upstream_malformed") from None
         choice.has_parts = choice.has_calls = True

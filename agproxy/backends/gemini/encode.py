@@ -6,7 +6,8 @@ becomes a notice.
 """
 
 from collections import defaultdict, deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from ... import jsontext
@@ -34,6 +35,7 @@ from ...errors import InvalidRequest
 from ...jsontext import JsonObject
 from . import models
 from .names import NameMap
+from .schema import Restore, clean_json_schema, to_gemini_schema
 
 # The value that Google documents for calls that Gemini did not make or whose signature the client lost.
 BYPASS_SIGNATURE = "skip_thought_signature_validator"
@@ -58,13 +60,17 @@ FREEFORM_SCHEMA: JsonObject = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
-    """A request body, with what the decoder of its answer must know."""
+    """A request body, with what the decoder of its answer must know.
+
+    restores: by the client's name of a function, how values in its arguments become the client's again.
+    """
 
     body: JsonObject
     names: NameMap
     declared: frozenset[str]
     only_first_call: bool
     notices: tuple[Notice, ...]
+    restores: Mapping[str, Restore] = field(default_factory=dict)
 
 
 def encode(request: Request, model: str, policy: Policy) -> Encoded:
@@ -79,6 +85,7 @@ class _Encoder:
         self._policy = policy
         self._facts = models.facts(model)
         self._notices: list[Notice] = []
+        self._restores: dict[str, Restore] = {}
         functions = [tool for tool in request.tools if isinstance(tool, FunctionTool)]
         self._functions = functions
         self._names = NameMap([*(tool.name for tool in functions), *_names_in_history(request)])
@@ -121,6 +128,7 @@ class _Encoder:
             declared=frozenset(tool.name for tool in self._functions),
             only_first_call=request.parallel_tool_calls is False,
             notices=tuple(self._notices),
+            restores=self._restores,
         )
 
     def _note(self, message: str, param: str | None = None) -> None:
@@ -287,8 +295,17 @@ class _Encoder:
         if tool.description:
             encoded["description"] = tool.description
         schema = FREEFORM_SCHEMA if tool.is_freeform else tool.parameters
-        if schema:
-            encoded["parametersJsonSchema"] = schema
+        path = f"tools[{tool.name[:64]}]"
+        if schema and self._policy.schemas == "convert":
+            converted = to_gemini_schema(schema, path, is_arguments=True)
+            self._notices += converted.notices
+            if converted.restore is not None:
+                self._restores[tool.name] = converted.restore
+            if converted.schema.keys() & {"properties", "description"}:  # older models refuse an object without any
+                encoded["parameters"] = converted.schema
+        elif schema:
+            encoded["parametersJsonSchema"], notices = clean_json_schema(schema, path)
+            self._notices += notices
         return encoded
 
     # --- generationConfig
@@ -366,8 +383,14 @@ class _Encoder:
             )
             return
         config["responseMimeType"] = "application/json"
-        if output.schema is not None:
-            config["responseJsonSchema"] = output.schema
+        if output.schema is not None and self._policy.schemas == "convert":
+            # A streamed text cannot be turned back, and a unary answer must not say anything else.
+            converted = to_gemini_schema(output.schema, "response_format", may_restore=False)
+            config["responseSchema"] = converted.schema
+            self._notices += converted.notices
+        elif output.schema is not None:
+            config["responseJsonSchema"], notices = clean_json_schema(output.schema, "response_format")
+            self._notices += notices
 
     def _thinking(self, thinking: Thinking) -> JsonObject:
         known = self._facts

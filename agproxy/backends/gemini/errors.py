@@ -7,6 +7,7 @@ read: it may quote the key (recorded as `unary-failure-api-key`).
 
 import math
 import re
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ... import jsontext
@@ -33,8 +34,19 @@ _ACCOUNT_REASONS = frozenset(
         "CONSUMER_INVALID",
         "CONSUMER_SUSPENDED",
         "BILLING_DISABLED",
+        "IAM_PERMISSION_DENIED",
+        "ACCESS_TOKEN_EXPIRED",
+        "CREDENTIALS_MISSING",
+        "VALIDATION_REQUIRED",
     }
 )
+# ErrorInfo.reason of a 429 that says more than its status. The last two come from Code Assist, whose quotas are by day.
+_CAPACITY_REASONS = frozenset({"MODEL_CAPACITY_EXHAUSTED"})
+_SPENT_REASONS = frozenset({"QUOTA_EXHAUSTED", "INSUFFICIENT_G1_CREDITS_BALANCE"})
+# Where no status and no reason says that it is the model's capacity: Vertex AI's shared one (a 429 without details),
+# and servers that answer 500 or 502 then.
+_SHARED_CAPACITY = re.compile(r"resource exhausted\. please try again", re.IGNORECASE)
+_OVERLOADED = re.compile(r"\boverloaded\b", re.IGNORECASE)
 _TOO_LONG = re.compile(r"exceeds the maximum number of tokens|input token count", re.IGNORECASE)
 # Gemini says this in words only: a signature that another model, project or line made.
 _BAD_SIGNATURE = re.compile(r"(?:corrupted|invalid) thought.?signature", re.IGNORECASE)
@@ -59,11 +71,39 @@ def _finite(seconds: float) -> float | None:
 
 
 def _retry_after(details: list[dict[str, Any]], headers: Headers) -> float | None:
-    for detail in details:
-        if str(detail.get("@type", "")).endswith("RetryInfo") and isinstance(detail.get("retryDelay"), str):
-            return duration_seconds(detail["retryDelay"])
+    """How long upstream asks to wait: RetryInfo wherever it stands in the details, else Retry-After as seconds or as
+    a date, which is measured against the answer's own."""
+    delay = _find_delay(details, 0)
+    if delay is not None:
+        return duration_seconds(delay)
     value = find(headers, "retry-after")
-    return _finite(float(value)) if value is not None and value.isdecimal() else None
+    if value is None:
+        return None
+    if value.isdecimal() and value.isascii():
+        return _finite(float(value))
+    until, sent = _moment(value), _moment(find(headers, "date") or "")
+    return None if until is None or sent is None else max(until - sent, 0.0)
+
+
+def _find_delay(value: Any, depth: int) -> str | None:
+    """The first `retryDelay` in nested details."""
+    if depth > 8:
+        return None
+    if isinstance(value, dict):
+        if isinstance(value.get("retryDelay"), str):
+            return str(value["retryDelay"])
+        value = list(value.values())
+    if isinstance(value, list):
+        return next((found for item in value if (found := _find_delay(item, depth + 1)) is not None), None)
+    return None
+
+
+def _moment(text: str) -> float | None:
+    """Unix seconds of an HTTP date (RFC 9110, section 5.6.7)."""
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _list(value: Any) -> list[Any]:
@@ -110,20 +150,13 @@ def decode_error_object(status: int, error: Any, headers: Headers = ()) -> Gatew
     name = error.get("status")
     if status in (401, 403) or reason in _ACCOUNT_REASONS:
         why = f" ({reason})" if reason else ""
-        return UpstreamAuthFailed(f"Gemini refused the gateway's account{why}. Check it with: agproxy accounts test")
+        refused = UpstreamAuthFailed(f"Gemini refused the gateway's account{why}. Check it with: agproxy accounts test")
+        refused.is_stale = status == 401
+        return refused
     if status == 400 and name == "FAILED_PRECONDITION":
         return UpstreamAuthFailed(message, code="upstream_precondition")
     if status == 429:
-        limited = UpstreamRateLimited(message, retry_after_seconds=_retry_after(details, headers))
-        violations = _quota_violations(details)
-        quotas = [str(violation.get("quotaId", "")) for violation in violations]
-        # A limit of 0: the account's tier does not have this model, which no day changes.
-        limited.is_daily = any("PerDay" in q for q in quotas) or any(v.get("quotaValue") == "0" for v in violations)
-        if limited.is_daily:
-            limited.code = "insufficient_quota"
-        elif quotas:
-            limited.type = "tokens" if any("Token" in quota for quota in quotas) else "requests"
-        return limited
+        return _limited(message, reason, details, headers)
     if status in (503, 529):
         return UpstreamOverloaded(message, status=503, retry_after_seconds=_retry_after(details, headers))
     if status == 404:
@@ -137,7 +170,26 @@ def decode_error_object(status: int, error: Any, headers: Headers = ()) -> Gatew
         elif _BAD_SIGNATURE.search(message):
             rejected.code = FOREIGN_SIGNATURE
         return rejected
+    if _OVERLOADED.search(message):
+        return UpstreamOverloaded(message, retry_after_seconds=_retry_after(details, headers))
     return UpstreamFailed(message, status=500 if status == 500 else 502)
+
+
+def _limited(message: str, reason: str | None, details: list[dict[str, Any]], headers: Headers) -> UpstreamRateLimited:
+    """A 429: whose limit it is, and for how long."""
+    limited = UpstreamRateLimited(message, retry_after_seconds=_retry_after(details, headers))
+    violations = _quota_violations(details)
+    quotas = [str(violation.get("quotaId", "")) for violation in violations]
+    # A limit of 0: the account's tier does not have this model, which no day changes.
+    limited.is_daily = any("PerDay" in q for q in quotas) or any(v.get("quotaValue") == "0" for v in violations)
+    limited.is_daily = limited.is_daily or reason in _SPENT_REASONS
+    is_shared = not details and _SHARED_CAPACITY.search(message) is not None
+    limited.is_capacity = not limited.is_daily and (reason in _CAPACITY_REASONS or is_shared)
+    if limited.is_daily:
+        limited.code = "insufficient_quota"
+    elif quotas:
+        limited.type = "tokens" if any("Token" in quota for quota in quotas) else "requests"
+    return limited
 
 
 def decode_error(status: int, headers: Headers, body: bytes) -> GatewayError:

@@ -8,14 +8,16 @@ from ... import jsontext, sse
 from ...conversation import Event
 from ...errors import GatewayError, Retry, UpstreamFailed
 from .decode import StreamDecoder
+from .upstreams import unwrap
 
 
 class ByteDecoder:
     """Bytes in, events out, in any split. Raises what the chunk decoder raises, and UpstreamFailed for bytes that are
     no event stream of JSON objects; where events came before the error in the same bytes, the next call raises it."""
 
-    def __init__(self, decoder: StreamDecoder, *, max_event_bytes: int) -> None:
+    def __init__(self, decoder: StreamDecoder, *, max_event_bytes: int, is_wrapped: bool = False) -> None:
         self._decoder = decoder
+        self._is_wrapped = is_wrapped
         self._sse = sse.Decoder(max_event_bytes=max_event_bytes)
         self._error: GatewayError | None = None
 
@@ -55,7 +57,7 @@ class ByteDecoder:
             chunk = jsontext.loads(text)
         except ValueError:
             raise self._bad("Upstream's stream holds an event that is not JSON.") from None
-        return self._decoder.feed(chunk)
+        return self._decoder.feed(unwrap(chunk) if self._is_wrapped else chunk)
 
     def _refuse_stray(self, stray: str) -> None:
         try:

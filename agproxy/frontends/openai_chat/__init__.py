@@ -10,5 +10,17 @@ from .request import FIELDS, decode_request
 
 NAME = "openai_chat"
 ROUTES = (("POST", "/chat/completions", "create"),)
+EVENT_ERRORS = ()
+TELLS_SPENT_DAY = True
 
-__all__ = ["FIELDS", "NAME", "ROUTES", "StreamEncoder", "decode_request", "encode_error", "encode_response"]
+__all__ = [
+    "EVENT_ERRORS",
+    "FIELDS",
+    "NAME",
+    "ROUTES",
+    "TELLS_SPENT_DAY",
+    "StreamEncoder",
+    "decode_request",
+    "encode_error",
+    "encode_response",
+]

@@ -2,26 +2,35 @@
 
 `request` decodes a body, `items` the items of its input, `tools` the tools in both directions; `answer` encodes,
 `output` the items of the answer, `echo` the object around them; `sealed` is the text in which thought signatures
-travel. This module is the contract's face. What state needs is here too: `decode_request` takes the items of an
-earlier response, `decode_items` stands alone, and `StreamEncoder.response` is the object to keep.
+travel. `resources` holds the routes beside it (kept responses, conversations), `kept` what is kept and what it means,
+`compaction` the summing up of a long history. This module is the contract's face.
 """
 
-from .answer import StreamEncoder, encode_error, encode_response, stream_error_as_event
+from . import resources
+from .answer import StreamEncoder, encode_error, encode_response
+from .echo import EVENT_ERRORS
 from .items import decode_items, reference_ids
 from .request import FIELDS, decode_request
+from .sealed import encode_summary
+from .tools import Toolbox
 
 NAME = "openai_responses"
-ROUTES = (("POST", "/responses", "create"),)
+ROUTES = (("POST", "/responses", "create"), *resources.ROUTES)
+TELLS_SPENT_DAY = False  # Codex sleeps as long as it is told, and gives up at once where no time is named
 
 __all__ = [
+    "EVENT_ERRORS",
     "FIELDS",
     "NAME",
     "ROUTES",
+    "TELLS_SPENT_DAY",
     "StreamEncoder",
+    "Toolbox",
     "decode_items",
     "decode_request",
     "encode_error",
     "encode_response",
+    "encode_summary",
     "reference_ids",
-    "stream_error_as_event",
+    "resources",
 ]

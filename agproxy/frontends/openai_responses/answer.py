@@ -11,6 +11,7 @@ from typing import assert_never
 
 from ... import jsontext, sse
 from ...conversation import (
+    Choice,
     ChoiceEnded,
     Event,
     Exchange,
@@ -30,10 +31,10 @@ from ...conversation import (
 from ...errors import GatewayError, InvalidRequest, UpstreamOverloaded
 from ...jsontext import JsonObject
 from .. import _openai
-from .echo import ended_tier, failure_object, skeleton, stream_error_as_event, usage_object
-from .output import Channel, Composer, Silence
-
-__all__ = ["StreamEncoder", "encode_error", "encode_response", "stream_error_as_event"]
+from .._chat_shapes import FINISH, visible_text
+from .compaction import Compactor, is_compaction
+from .echo import ended_tier, failure_object, skeleton, usage_object
+from .output import Channel, Composer, Silence, Sink
 
 _INCOMPLETE = {Finish.LENGTH: "max_output_tokens", Finish.FILTERED: "content_filter"}
 
@@ -48,14 +49,20 @@ def encode_error(error: GatewayError) -> JsonObject:
 
 def _blocked(end: ChoiceEnded) -> InvalidRequest:
     """What the live API says to a prompt that it will not answer."""
-    message = end.message or f"The prompt was blocked by Gemini ({end.raw_finish or 'no reason given'})."
+    message = end.message or f"The request was blocked by Gemini ({end.raw_finish or 'no reason given'})."
     return InvalidRequest(message, code="invalid_prompt")
 
 
-def _ended(begun: JsonObject, composer: Composer, end: ChoiceEnded, usage: Usage, created: int) -> JsonObject:
-    """The final object, its keys in the order of `begun`."""
+def _composer(exchange: Exchange, sink: Sink) -> Composer | Compactor:
+    return Compactor(exchange, sink) if is_compaction(exchange.body) else Composer(exchange, sink)
+
+
+def _ended(
+    begun: JsonObject, composer: Composer | Compactor, end: ChoiceEnded, usage: Usage, ended: int | None
+) -> JsonObject:
+    """The final object, its keys in the order of `begun`. ended: Unix seconds, where the exchange says them."""
     reason = _INCOMPLETE.get(end.finish)
-    ended = {
+    response = {
         **begun,
         "status": "completed" if reason is None else "incomplete",
         "incomplete_details": None if reason is None else {"reason": reason},
@@ -65,8 +72,8 @@ def _ended(begun: JsonObject, composer: Composer, end: ChoiceEnded, usage: Usage
         "usage": usage_object(usage),
     }
     if reason is None:
-        ended["completed_at"] = created  # no clock here: the moment of the request is the bound that is known
-    return ended
+        response["completed_at"] = begun["created_at"] if ended is None else ended
+    return response
 
 
 def _unfold(part: Part) -> Iterator[tuple[Part, str]]:
@@ -82,7 +89,7 @@ def _unfold(part: Part) -> Iterator[tuple[Part, str]]:
 
 def encode_response(response: Response, exchange: Exchange) -> JsonObject:
     """The unary `response` object. Raises InvalidRequest where the prompt was blocked."""
-    composer = Composer(exchange, Silence())
+    composer = _composer(exchange, Silence())
     choice = response.choices[0]
     for whole in choice.parts:
         for part, text in _unfold(whole):
@@ -93,7 +100,20 @@ def encode_response(response: Response, exchange: Exchange) -> JsonObject:
     if choice.end.finish is Finish.FILTERED and composer.is_empty:
         raise _blocked(choice.end)
     composer.end_choice(choice.end)
-    return _ended(skeleton(exchange), composer, choice.end, response.usage, exchange.created)
+    ended = _ended(skeleton(exchange), composer, choice.end, response.usage, response.ended)
+    return ended | _chat_choices(choice) if exchange.policy.responses_include_choices else ended
+
+
+def _chat_choices(choice: Choice) -> JsonObject:
+    """Chat's `choices`, for clients that were written for another API and look for the answer there."""
+    calls = [
+        {"id": part.id, "type": "function", "function": {"name": part.name, "arguments": part.arguments or "{}"}}
+        for part in choice.parts
+        if isinstance(part, ToolCall)
+    ]
+    text = "".join(visible_text(part) for part in choice.parts)
+    message = {"role": "assistant", "content": text or None, **({"tool_calls": calls} if calls else {})}
+    return {"choices": [{"index": 0, "message": message, "finish_reason": FINISH[choice.end.finish]}]}
 
 
 class _Frames:
@@ -150,9 +170,9 @@ class StreamEncoder:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._begun = skeleton(exchange)
-        self.response = self._begun
+        self.response = {**self._begun, "status": "queued"} if self._begun["background"] else self._begun
         self._frames = _Frames(self._begun)
-        self._composer = Composer(exchange, self._frames)
+        self._composer = _composer(exchange, self._frames)
         self._end: ChoiceEnded | None = None
         self._is_over = False
 
@@ -169,15 +189,21 @@ class StreamEncoder:
                 self._composer.end_part()
             case ChoiceEnded(choice=0):
                 return self._end_choice(event)
-            case MessageEnded(usage=usage):
-                return self._finish(usage)
+            case MessageEnded():
+                return self._finish(event)
             case MessageStarted() if self._composer.is_empty:
                 # Another attempt after one that brought nothing to say: what that one left half told is void.
-                self._composer = Composer(self._exchange, self._frames)
+                self._composer = _composer(self._exchange, self._frames)
             case MessageStarted() | PartDelta() | PartStarted() | PartEnded() | ChoiceEnded():
                 pass  # choices after the first have no place in a response
             case _:
                 assert_never(event)
+        return self._frames.take()
+
+    def begin(self) -> list[bytes]:
+        """The first frames, for a run in the background: they hold the id by which it can be found again."""
+        self._frames.begin()
+        self.response = self._begun
         return self._frames.take()
 
     def keep_alive(self) -> list[bytes]:
@@ -194,6 +220,12 @@ class StreamEncoder:
         output = self._composer.items
         return self._close({**self._begun, "status": "failed", "error": failure_object(error), "output": output})
 
+    def cancel(self) -> list[bytes]:
+        """The end of a run in the background that a client stopped; the items that are done stay."""
+        if self._is_over:
+            return []
+        return self._close({**self._begun, "status": "cancelled", "output": self._composer.items})
+
     def _end_choice(self, end: ChoiceEnded) -> list[bytes]:
         if end.finish is Finish.FILTERED and self._composer.is_empty:
             error = _blocked(end)
@@ -204,12 +236,13 @@ class StreamEncoder:
         self._composer.end_choice(end)
         return self._frames.take()
 
-    def _finish(self, usage: Usage) -> list[bytes]:
+    def _finish(self, event: MessageEnded) -> list[bytes]:
         assert self._end is not None
-        return self._close(_ended(self._begun, self._composer, self._end, usage, self._exchange.created))
+        return self._close(_ended(self._begun, self._composer, self._end, event.usage, event.ended))
 
     def _close(self, response: JsonObject) -> list[bytes]:
         self._frames.event(f"response.{response['status']}", {"response": response})
         self.response = response
         self._is_over = True
-        return self._frames.take()
+        frames = self._frames.take()
+        return [*frames, sse.DONE] if self._exchange.policy.responses_done else frames

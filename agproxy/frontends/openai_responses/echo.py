@@ -140,13 +140,10 @@ def usage_object(usage: Usage) -> JsonObject:
 _KEPT_CODES = frozenset({"context_length_exceeded", "invalid_prompt", "insufficient_quota", "rate_limit_exceeded"})
 
 
-def stream_error_as_event(error: GatewayError) -> bool:
-    """Whether a Responses stream says this as `response.failed` on a 200, even before its first frame.
-
-    True for the gateway's own credential troubles: Codex repeats a 5xx thirty times and hides its text, while it
-    shows the message of a `response.failed` with `invalid_prompt` at once.
-    """
-    return isinstance(error, UpstreamAuthFailed | NoAccount)
+# What a Responses stream says as `response.failed` on a 200, even before its first frame: the gateway's own credential
+# troubles. Codex repeats a 5xx thirty times and hides its text, while it shows the message of a `response.failed` with
+# `invalid_prompt` at once.
+EVENT_ERRORS: tuple[type[GatewayError], ...] = (UpstreamAuthFailed, NoAccount)
 
 
 def _failed_code(error: GatewayError) -> str:
@@ -154,7 +151,7 @@ def _failed_code(error: GatewayError) -> str:
         return "insufficient_quota" if error.is_daily else "rate_limit_exceeded"
     if error.code in _KEPT_CODES:
         return str(error.code)
-    if stream_error_as_event(error) or error.fault is Fault.CLIENT:
+    if isinstance(error, EVENT_ERRORS) or error.fault is Fault.CLIENT:
         return "invalid_prompt"  # the one code whose message Codex shows, and which it does not repeat
     if isinstance(error, UpstreamOverloaded | Overloaded):
         return "server_is_overloaded"

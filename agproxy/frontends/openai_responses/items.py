@@ -30,6 +30,7 @@ from ...conversation import (
 from ...errors import InvalidRequest
 from ...jsontext import JsonObject
 from .. import _fields as read
+from .compaction import INSTRUCTION, TRIGGER
 from .emulated import EMULATED, OPERATIONS
 from .sealed import decode_seal, decode_summary
 from .tools import Toolbox
@@ -68,7 +69,6 @@ _REFUSED = {
     "mcp_approval_response": "the gateway calls no MCP servers",
     "program": "Gemini has no programmatic tool calling",
     "program_output": "Gemini has no programmatic tool calling",
-    "compaction_trigger": "ask for a summary in a message instead",
 }
 # Items that tell of something already done, which no later answer needs.
 _WITHOUT_EFFECT = {
@@ -80,12 +80,16 @@ _WITHOUT_EFFECT = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
-    """What items say. effort and form: settings that the last `configuration_update` asks for, form with its path."""
+    """What items say. effort and form: settings that the last `configuration_update` asks for, form with its path.
+
+    is_compaction: the history is to be summed up, nothing more.
+    """
 
     system: tuple[Text, ...]
     turns: tuple[Turn, ...]
     effort: Any = None
     form: tuple[JsonObject, str] | None = None
+    is_compaction: bool = False
 
 
 def reference_ids(items: Any) -> list[str]:
@@ -95,11 +99,11 @@ def reference_ids(items: Any) -> list[str]:
     return [
         item["id"]
         for item in items
-        if isinstance(item, dict) and _is_reference(item) and isinstance(item.get("id"), str)
+        if isinstance(item, dict) and is_reference(item) and isinstance(item.get("id"), str)
     ]
 
 
-def _is_reference(item: JsonObject) -> bool:
+def is_reference(item: JsonObject) -> bool:
     return item.get("type") == "item_reference" or (
         item.get("type") is None and item.keys() <= {"id", "type"} and "id" in item
     )
@@ -112,10 +116,11 @@ def decode_items(
     *,
     history: Sequence[JsonObject] = (),
     references: Mapping[str, JsonObject] | None = None,
+    path: str = "input",
 ) -> Decoded:
     """The turns that an input tells: a string, or items. history: items of earlier responses, read before it.
 
-    references: items by id, for `item_reference`. Raises InvalidRequest that names the path.
+    references: items by id, for `item_reference`. path: where the items stand. Raises InvalidRequest that names it.
     """
     decoder = _Items(box, notices, references or {})
     for index, item in enumerate(history):
@@ -124,9 +129,9 @@ def decode_items(
         decoder.add_message("user", (Text(text=items),))
     elif isinstance(items, list):
         for index, item in enumerate(items):
-            decoder.decode(item, f"input[{index}]")
+            decoder.decode(item, f"{path}[{index}]")
     elif items is not None:
-        raise read.wrong_type("input", "one of a string or array of input items", items)
+        raise read.wrong_type(path, "one of a string or array of input items", items)
     return decoder.result()
 
 
@@ -146,6 +151,7 @@ class _Items:
         self._told: set[str] = set()
         self._effort: Any = None
         self._form: tuple[JsonObject, str] | None = None
+        self._is_compaction = False
 
     def result(self) -> Decoded:
         return Decoded(
@@ -153,11 +159,16 @@ class _Items:
             turns=tuple(Turn(role=role, parts=tuple(parts)) for role, parts in self._turns),
             effort=self._effort,
             form=self._form,
+            is_compaction=self._is_compaction,
         )
 
     def decode(self, value: Any, path: str) -> None:
         item = read.obj(value, path)
-        if _is_reference(item):
+        if self._is_compaction:
+            raise InvalidRequest(
+                f"Invalid '{path}': nothing may come after a '{TRIGGER}'.", code="invalid_value", param=path
+            )
+        if is_reference(item):
             self._reference(item, path)
             return
         kind = item.get("type")
@@ -419,7 +430,7 @@ class _Items:
     def _reference(self, item: JsonObject, path: str) -> None:
         identifier = read.string(read.required(item, "id", path + "."), path + ".id")
         known = self._references.get(identifier)
-        if known is not None and not _is_reference(known):
+        if known is not None and not is_reference(known):
             self.decode(known, path)
         elif identifier.startswith("rs_"):
             # The AI SDK names reasoning items by default; OpenAI's 404 would break its second step for nothing.
@@ -443,6 +454,10 @@ class _Items:
                 param=where,
             )
         self.add_message("user", (Text(text=summary),))
+
+    def _trigger(self, item: JsonObject, path: str) -> None:
+        self.add_message("user", (Text(text=INSTRUCTION),))
+        self._is_compaction = True
 
     def _configuration(self, item: JsonObject, path: str) -> None:
         reasoning, text = item.get("reasoning"), item.get("text")
@@ -487,6 +502,7 @@ _KINDS: dict[str, Callable[[_Items, JsonObject, str], None]] = {
     "mcp_call": _Items._mcp_call,
     "compaction": _Items._compaction,
     "configuration_update": _Items._configuration,
+    TRIGGER: _Items._trigger,
 }
 
 

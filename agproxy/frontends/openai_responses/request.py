@@ -9,7 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...conversation import Format, Notice, Output, Request, Sampling, Text, Thinking
+from ...conversation import (
+    Format,
+    FunctionTool,
+    Mode,
+    Notice,
+    Output,
+    Request,
+    Sampling,
+    Text,
+    Thinking,
+    ToolChoice,
+)
 from ...errors import InvalidRequest
 from ...jsontext import JsonObject
 from .. import _fields as read
@@ -123,13 +134,17 @@ def decode_request(
     is_stream = bool(_optional(body, "stream", read.boolean))
     _check_state(body, has_state=history is not None)
     _check_stream_options(body, notices)
-    _check_metadata(body)
+    check_metadata(body)
     box = Toolbox(notices)
     box.declare_all(read.array(body.get("tools") or [], "tools"), "tools")
     if body.get("input") is None and not (history or body.get("instructions")):
         raise read.missing("input")
     decoded = decode_items(body.get("input"), box, notices, history=history or (), references=references)
     tool_choice, tools = decode_tool_choice(body, box, box.tools(), notices)
+    output = _decode_output(body, decoded, box, notices)
+    if decoded.is_compaction:  # functions stay declared, since the history calls them
+        tools = tuple(tool for tool in tools if isinstance(tool, FunctionTool))
+        tool_choice, output = ToolChoice(mode=Mode.NONE) if tools else None, Output()
     instructions = _optional(body, "instructions", read.string)
     return Request(
         model=read.string(model, "model"),
@@ -139,7 +154,7 @@ def decode_request(
         tool_choice=tool_choice,
         parallel_tool_calls=_optional(body, "parallel_tool_calls", read.boolean),
         sampling=_decode_sampling(body, notices),
-        output=_decode_output(body, decoded, box, notices),
+        output=output,
         thinking=_decode_thinking(body, decoded, notices),
         service_tier=_optional(body, "service_tier", read.one_of, _TIERS),
         session=session_of(body),
@@ -201,7 +216,8 @@ def _check_stream_options(body: JsonObject, notices: list[Notice]) -> None:
     notices += read.check(options, _STREAM_OPTIONS, "stream_options.")
 
 
-def _check_metadata(body: JsonObject) -> None:
+def check_metadata(body: JsonObject) -> None:
+    """Raises InvalidRequest where `metadata` is none."""
     metadata = _optional(body, "metadata", read.obj)
     if metadata is None:
         return

@@ -1,0 +1,117 @@
+"""The tables of README.md that the code knows best: every setting, every route.
+
+    python .ci/readme_tables.py            write them, between their comment markers
+    python .ci/readme_tables.py --check    exit 1 where README says something else
+
+tests/test_docs.py holds README to this. A new setting comes in by itself; a new route needs its purpose below.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+sys.path.insert(0, str(ROOT))
+
+from agproxy import config  # noqa: E402
+from agproxy.cli.common import groups  # noqa: E402
+from agproxy.config import Setting  # noqa: E402
+from agproxy.gateway import build_routes  # noqa: E402
+
+# (method, pattern) of a route -> what it is for.
+PURPOSES = {
+    ("GET", "/healthz"): "the process is alive: status and version",
+    ("GET", "/health"): "the same",
+    ("GET", "/readyz"): "there is an account to answer with, else 503",
+    ("GET", "/"): "name, version and base URL",
+    ("GET", "/models"): "names that can be asked for: your own, the usual aliases, what upstream lists",
+    ("GET", "/models/{model...}"): "one of them, else 404",
+    ("POST", "/chat/completions"): "Chat Completions, whole or streamed",
+    ("POST", "/completions"): "legacy Completions, whole or streamed",
+    ("POST", "/responses"): "Responses, whole or streamed",
+    ("GET", "/responses/{id}"): "a kept response, or its stream once more",
+    ("DELETE", "/responses/{id}"): "forget it",
+    ("POST", "/responses/{id}/cancel"): "end a background run",
+    ("GET", "/responses/{id}/input_items"): "what was asked",
+    ("POST", "/responses/input_tokens"): "how many tokens a request has, without asking it",
+    ("POST", "/responses/compact"): "sum up a long history",
+    ("POST", "/conversations"): "begin a conversation, which responses can go on with",
+    ("GET", "/conversations/{id}"): "one of them",
+    ("POST", "/conversations/{id}"): "change its metadata",
+    ("DELETE", "/conversations/{id}"): "forget it",
+    ("POST", "/conversations/{id}/items"): "add items",
+    ("GET", "/conversations/{id}/items"): "its items",
+    ("GET", "/conversations/{id}/items/{item}"): "one of its items",
+    ("DELETE", "/conversations/{id}/items/{item}"): "take an item out",
+    ("POST", "/chat/completions/responses"): "Responses or Chat by the body, for tools that stack one path on another",
+}
+# Beside the API rather than in it. (/v1/healthz is served as well, as every path is with and without /v1.)
+_ROOTED = frozenset({"/healthz", "/health", "/readyz", "/"})
+
+
+def settings_table() -> str:
+    lines = ["| setting | key in config.json | default | meaning |", "|---|---|---|---|"]
+    for heading, settings in groups().items():
+        lines.append(f"| **{heading}** | | | |")
+        lines += [_setting_row(setting) for setting in settings]
+    return "\n".join(lines)
+
+
+def _setting_row(setting: Setting) -> str:
+    name = f"`{setting.variable}`" if setting.secret else f"`{setting.flag}`"
+    shown = config.show(setting, setting.default)
+    default = f"`{shown}`{' ' + setting.unit if setting.unit else ''}" if setting.default not in ("", ()) else ""
+    meaning = _cell(setting.help)
+    if setting.choices:
+        *others, last = (f"`{choice}`" for choice in setting.choices)
+        meaning += f" ({', '.join(others)} or {last})"
+    return "| " + " | ".join((name, f"`{setting.key}`", default, meaning)) + " |"
+
+
+def routes_table() -> str:
+    lines = ["| route | purpose |", "|---|---|"]
+    for route in build_routes():
+        path = route.pattern if route.pattern in _ROOTED else "/v1" + route.pattern
+        purpose = PURPOSES.get((route.method, route.pattern))
+        if purpose is None:
+            raise SystemExit(f"{route.method} {route.pattern}: say in PURPOSES of .ci/readme_tables.py what it is for")
+        lines.append(f"| `{route.method} {path.replace('...}', '}')}` | {_cell(purpose)} |")
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Text in a Markdown table: a bar would end the cell, and stars would turn words in between slanted."""
+    return text.replace("|", "\\|").replace("*", "\\*")
+
+
+BLOCKS = {"settings": settings_table, "routes": routes_table}
+
+
+def rewritten(readme: str) -> str:
+    """README with its blocks as they should be."""
+    for name, table in BLOCKS.items():
+        begin, end = f"<!-- {name}: written by `make docs` -->", f"<!-- end of {name} -->"
+        pattern = re.compile(f"{re.escape(begin)}\n.*?{re.escape(end)}", re.DOTALL)
+        if len(pattern.findall(readme)) != 1:
+            raise SystemExit(f"README.md: one block was expected from {begin} to {end}")
+        text = f"{begin}\n{table()}\n{end}"
+        readme = pattern.sub(lambda _, text=text: text, readme)
+    return readme
+
+
+def main(arguments: list[str]) -> int:
+    readme = README.read_text(encoding="utf-8")
+    wanted = rewritten(readme)
+    if readme == wanted:
+        return 0
+    if arguments == ["--check"]:
+        print("README.md: its tables are not what the code says: run `make docs`", file=sys.stderr)
+        return 1
+    README.write_text(wanted, encoding="utf-8", newline="\n")
+    print("README.md: tables written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

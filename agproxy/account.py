@@ -1,0 +1,79 @@
+"""An account as the scheduler sees it: a credential, where it leads, and what its owner wants of it.
+
+Values only. Where accounts are kept is `accounts`' matter, which of them serves next is `pool`'s.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from hashlib import sha256
+
+from .credentials import Credential
+
+GEMINI, VERTEX, CODE_ASSIST = "gemini", "vertex", "code_assist"
+UPSTREAMS = (GEMINI, VERTEX, CODE_ASSIST)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where an account's calls go. kind: one of UPSTREAMS. base_url and version: "" for the kind's own.
+
+    project and location: Vertex AI's; without a project it is Vertex AI's express mode. quota_project: who pays, where
+    that is not the credential's own project.
+    """
+
+    kind: str = GEMINI
+    base_url: str = ""
+    version: str = ""
+    project: str = ""
+    location: str = ""
+    quota_project: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """One way into upstream. `id` is short and stable and never tells the credential.
+
+    key: the API key, "" where `credential` says how tokens are had. project: whose quota it draws on, "" for one of its
+    own. priority: higher ones are asked first; weight: its share of the work beside others. models: patterns of the
+    models it may serve, empty for all. most_in_flight, requests_per_minute: limits of its owner's own, 0 for none.
+    proxy: the URL of its own proxy, "" for the usual way.
+    """
+
+    id: str
+    key: str = field(default="", repr=False)
+    credential: Credential | None = None
+    label: str = ""
+    email: str | None = None
+    project: str = ""
+    priority: int = 0
+    weight: float = 1.0
+    models: tuple[str, ...] = ()
+    most_in_flight: int = 0
+    requests_per_minute: int = 0
+    endpoint: Endpoint = Endpoint()
+    proxy: str = field(default="", repr=False)
+
+    @property
+    def quota(self) -> str:
+        """Whose limits it shares."""
+        return f"project:{self.project}" if self.project else self.id
+
+    def serves(self, model: str) -> bool:
+        """Whether its owner lets it serve a model."""
+        return not self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
+
+
+def key_id(key: str) -> str:
+    """A short name for a key that stays the same for ever and cannot be turned back."""
+    return "key-" + sha256(b"agproxy account\0" + key.encode(errors="surrogatepass")).hexdigest()[:10]
+
+
+def from_environment(environ: Mapping[str, str]) -> tuple[Account, ...]:
+    """Accounts from GEMINI_API_KEY, else GOOGLE_API_KEY: one key, or several by commas; doubles count once."""
+    for variable in ("GEMINI_API_KEY", "GOOGLE_API_KEY"):
+        keys = [key.strip() for key in environ.get(variable, "").split(",")]
+        found = {key_id(key): Account(id=key_id(key), key=key, label=variable) for key in keys if key}
+        if found:
+            return tuple(found.values())
+    return ()

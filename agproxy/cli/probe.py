@@ -1,0 +1,91 @@
+"""One small call with each account, as the gateway would make it: what `agproxy accounts test` shows.
+
+Goes straight to the configured upstream, never to the embedded simulator: that takes any key.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .. import __version__, jsontext
+from ..accounts import Entry, mask
+from ..config import Config
+from ..errors import GatewayError, UpstreamFailed
+from ..http11 import Send
+
+_MOST_AT_ONCE = 16
+_LEAST_KEY = 8  # a shorter word may stand in a message by chance, and is no real key
+_MOST_OUTPUT_TOKENS = 16  # room for a word; a model that thinks gets its least thinking by the encoder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What one account's call brought. status: upstream's, where it answered. fault: what is wrong, or nothing."""
+
+    status: int | None = None
+    milliseconds: int | None = None
+    fault: str = ""
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return jsontext.loads(body)
+    except ValueError:
+        raise UpstreamFailed("The answer is not JSON: is this the Gemini API?") from None
+
+
+async def call_all(settings: Config, entries: Sequence[Entry], model: str, seconds: float) -> list[Outcome]:
+    """The outcomes in the accounts' order. seconds: for one call in all."""
+    from ..io.client import Client  # here, so that the other commands start without TLS's weight
+
+    client = Client(settings)
+    places = asyncio.Semaphore(_MOST_AT_ONCE)
+
+    async def call(entry: Entry) -> Outcome:
+        async with places:
+            return await _call(settings, client.send, entry, model, seconds)
+
+    try:
+        return await asyncio.gather(*(call(entry) for entry in entries))
+    finally:
+        await client.close()
+
+
+async def _call(settings: Config, send: Send, entry: Entry, model: str, seconds: float) -> Outcome:
+    """One small call as the gateway would make it, its answer decoded as the gateway would."""
+    from ..backends import Target, gemini
+    from ..conversation import Policy, Request, Role, Sampling, Text, Turn
+
+    key = entry.record.key
+    if key is None:
+        return Outcome(fault=f"this version knows no accounts of the kind {entry.record.kind!r}")
+    turn = Turn(role=Role.USER, parts=(Text(text="ping"),))
+    request = Request(model=model, turns=(turn,), sampling=Sampling(max_output_tokens=_MOST_OUTPUT_TOKENS))
+    base_url = f"{settings.upstream_url.rstrip('/')}/{settings.upstream_version}"
+    target = Target(base_url=base_url, key=key, user_agent=f"agproxy/{__version__}")
+    status: int | None = None
+    started = time.monotonic()
+    fault = ""
+    try:
+        async with asyncio.timeout(seconds):
+            encoded = gemini.encode(request, model, Policy(thoughts=False))
+            answer = await send(gemini.call(encoded, model, target, is_stream=False))
+            status = answer.status
+            try:
+                body = await answer.read()
+            finally:
+                answer.close()
+        if status != 200:
+            raise gemini.decode_error(status, answer.headers, body)
+        decoder = gemini.decoder(encoded, "test")
+        decoder.feed(_parse(body))
+        decoder.finish()
+    except TimeoutError:
+        fault = f"no answer within {seconds:g} s"
+    except GatewayError as error:
+        # Upstream may quote the key, and this command need not name itself.
+        quoted = error.message.replace(key, mask(key)) if len(key) >= _LEAST_KEY else error.message
+        fault = quoted.removesuffix(" Check it with: agproxy accounts test")
+    return Outcome(status=status, milliseconds=round((time.monotonic() - started) * 1000), fault=fault)

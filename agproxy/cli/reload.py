@@ -1,0 +1,116 @@
+"""Changes of config.json and accounts.json while the gateway runs: read, checked, and swapped whole.
+
+A broken edit changes nothing and is one line in the log. Flags and environment go before config.json, as at the start.
+SIGHUP has both files read at once, where the platform knows it.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .. import accounts, pool
+from ..config import SETTINGS, Config
+from ..errors import ConfigError
+from ..io import logs
+from ..io.store import AccountStore
+from ..io.watch import Watched, Watcher, stamp_of
+from . import common
+
+if TYPE_CHECKING:
+    from ..embed import Running
+
+log = logging.getLogger("agproxy.reload")
+
+
+class Reloader:
+    """Keeps a running gateway at what its files say. `loaded`: the settings as they were read last."""
+
+    def __init__(self, options: argparse.Namespace, environ: Mapping[str, str]) -> None:
+        home = common.home_of(options, environ)
+        self._options = options
+        self._environ = environ
+        self._config_file = home / "config.json"
+        self._store = AccountStore(home, lambda text: log.warning("%s", text))
+        self._running: Running | None = None
+        self.loaded = Config()
+        self._files = (
+            Watched(lambda: stamp_of(self._config_file), self._reload_config),
+            Watched(self._store.stamp, self._reload_accounts),
+        )
+
+    @asynccontextmanager
+    async def watching(self, running: "Running") -> AsyncIterator[None]:
+        """Apply changes to this gateway within the block."""
+        self._running = running
+        watcher = Watcher(self._files, lambda: running.gateway.config.reload_seconds)
+        loop = asyncio.get_running_loop()
+        hangup = getattr(signal, "SIGHUP", None)
+        if hangup is not None:
+            with contextlib.suppress(NotImplementedError):  # a loop without signal handlers, as Windows' is
+                loop.add_signal_handler(hangup, watcher.nudge)
+        task = asyncio.create_task(watcher.run(), name="watcher")
+        try:
+            yield
+        finally:
+            if hangup is not None:
+                with contextlib.suppress(NotImplementedError):
+                    loop.remove_signal_handler(hangup)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _reload_config(self) -> None:
+        running = self._running
+        assert running is not None
+        try:
+            loaded = await asyncio.to_thread(common.load, self._options, self._environ)
+        except ConfigError as error:
+            log.error("%s. The settings in force stay as they were", error)
+            return
+        before, config = self.loaded, loaded.config
+        self.loaded = config
+        changed = [s for s in SETTINGS if getattr(before, s.name) != getattr(config, s.name)]
+        if config.simulate == before.simulate:  # the start may have made off of auto
+            config = replace(config, simulate=running.gateway.config.simulate)
+        waiting = running.apply(config)
+        in_force = [setting.key for setting in changed if setting.name not in waiting]
+        if config.log_level != before.log_level:
+            logs.set_up(config.log_level)
+        if in_force:
+            log.info("%s: %s changed, in force now", self._config_file, ", ".join(in_force))
+        if waiting:
+            keys = ", ".join(setting.key for setting in SETTINGS if setting.name in waiting)
+            log.warning("%s: %s changed: the old value holds until agproxy is restarted", self._config_file, keys)
+
+    async def _reload_accounts(self) -> None:
+        running = self._running
+        assert running is not None
+        try:
+            document = await asyncio.to_thread(self._store.load)
+        except ConfigError as error:
+            log.error("%s. The accounts in use stay as they were", error)
+            return
+        entries = accounts.merge(pool.from_environment(self._environ), document)
+        if not entries and running.reach.is_simulated:
+            return
+        for entry in entries:
+            if entry.record.is_enabled and not entry.is_known:
+                log.warning("account %s is of a kind that this version does not know: it is not used", entry.name)
+        old = {account.id for account in running.gateway.pool.accounts}
+        usable = accounts.usable(entries)
+        running.use(usable)
+        new = {account.id for account in usable}
+        came, went = ", ".join(sorted(new - old)), ", ".join(sorted(old - new))
+        log.info(
+            "%s: %d accounts in use%s%s",
+            self._store.file,
+            len(usable),
+            f"; new: {came}" if came else "",
+            f"; no longer: {went}" if went else "",
+        )

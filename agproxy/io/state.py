@@ -1,0 +1,335 @@
+"""What is kept between requests, on disk: one SQLite file in WAL mode, used by one worker thread of its own.
+
+`records.Store` on Python's sqlite3. The event loop never waits for the disk: each call is a job for the thread, which
+opens the file with the first one, so that a gateway that keeps nothing never loads SQLite. A record belongs to a
+family (a chain of responses with its forks, a conversation with its items); age counts from the family's last change,
+and over the size limit the family that has rested longest goes first. Tidying is a job too, in small steps, between
+those of requests.
+
+The file is readable by its owner only. One that is no database, or is broken, is set aside under another name and a
+new one begins. Knows no kind of record by name. All that SQLite and the operating system raise becomes
+StateUnavailable.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .. import jsontext
+from ..errors import StateUnavailable
+from ..records import Chain, Change, Children, Get, Put, Read, Record, Remove
+
+if TYPE_CHECKING:
+    import sqlite3
+
+log = logging.getLogger("agproxy.state")
+
+T = TypeVar("T")
+
+FILE = "state.sqlite3"
+VERSION = 1
+_SCHEMA = """
+CREATE TABLE families (id INTEGER PRIMARY KEY, used INTEGER NOT NULL);
+CREATE INDEX families_by_use ON families (used);
+CREATE TABLE records (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    owner TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    id TEXT NOT NULL,
+    parent_kind TEXT,
+    parent_id TEXT,
+    family INTEGER NOT NULL,
+    expires INTEGER,
+    is_removed INTEGER NOT NULL DEFAULT 0,
+    body TEXT NOT NULL,
+    UNIQUE (owner, kind, id)
+);
+CREATE INDEX records_by_parent ON records (owner, parent_kind, parent_id, kind, number);
+CREATE INDEX records_by_family ON records (family);
+CREATE INDEX records_by_expiry ON records (expires) WHERE expires IS NOT NULL;
+"""
+_COLUMNS = "kind, id, parent_kind, parent_id, expires, number, body"
+_SHOWN = "is_removed = 0 AND (expires IS NULL OR expires > :now)"
+
+_TIDY_SECONDS = 600.0
+_TIDY_FAMILIES = 50  # a step of tidying: some milliseconds, so that requests between two steps hardly wait
+_FREED = 0.1  # of the size limit, at once, so that not every answer is followed by tidying
+_LOCK_SECONDS = 10.0  # another process that writes to the same file does so for milliseconds
+_JOURNAL_BYTES = 64 * 1024 * 1024
+
+
+class State:
+    """The records of one home folder; file None keeps them in memory, for as long as the process lives."""
+
+    def __init__(self, file: Path | None, *, max_age_seconds: float, max_bytes: int) -> None:
+        self.file = file
+        self._max_age_seconds = max_age_seconds
+        self._max_bytes = max_bytes
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="agproxy-state")
+        # From here on the worker's alone.
+        self._database: sqlite3.Connection | None = None
+        self._tidied = float("-inf")
+        self._goal_bytes = max_bytes
+
+    async def read(self, owner: str, reads: Sequence[Read], now: float) -> list[tuple[Record, ...]]:
+        return await self._run(lambda database: [_read(database, owner, read, int(now)) for read in reads], now)
+
+    async def write(self, owner: str, changes: Sequence[Change], now: float) -> None:
+        def change(database: "sqlite3.Connection") -> None:
+            for one in changes:
+                if isinstance(one, Put):
+                    _put(database, owner, one.record, int(now))
+                else:
+                    _remove(database, owner, one)
+
+        await self._run(change, now)
+
+    async def close(self) -> None:
+        """Finish the jobs that were given, and close the file."""
+        await asyncio.get_running_loop().run_in_executor(self._worker, self._close)
+        self._worker.shutdown()
+
+    async def _run(self, job: Callable[["sqlite3.Connection"], T], now: float) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, self._serve, job, now)
+
+    # --- in the worker thread
+
+    def _serve(self, job: Callable[["sqlite3.Connection"], T], now: float) -> T:
+        result, size = self._do(lambda database: (job(database), _bytes(database)))
+        if now - self._tidied >= _TIDY_SECONDS or size > self._max_bytes:
+            self._tidied = now
+            self._worker.submit(self._tidy, now)
+        return result
+
+    def _do(self, job: Callable[["sqlite3.Connection"], T]) -> T:
+        """One job as one transaction; where the file turns out to be broken, once more on a new one."""
+        import sqlite3  # here, so that only who keeps something pays for loading it
+
+        try:
+            try:
+                return self._transact(job)
+            except sqlite3.DatabaseError as error:
+                if not _is_broken(error):
+                    raise
+                self._set_aside(error)
+                return self._transact(job)
+        except (sqlite3.Error, OSError) as error:
+            log.error("%s: %s", self.file or "state in memory", error)
+            raise StateUnavailable(f"What was kept of earlier requests cannot be used now: {error}.") from None
+
+    def _transact(self, job: Callable[["sqlite3.Connection"], T]) -> T:
+        database = self._database or self._open()
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            result = job(database)
+        except BaseException:
+            database.rollback()
+            raise
+        database.commit()
+        return result
+
+    def _open(self) -> "sqlite3.Connection":
+        import sqlite3
+
+        if self.file is not None:
+            _make_private(self.file)
+        database = sqlite3.connect(self.file or ":memory:", timeout=_LOCK_SECONDS, isolation_level=None)
+        try:
+            database.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before the first table, or never
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing, a power cut the newest
+            database.execute("PRAGMA secure_delete = FAST")
+            database.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")
+            _see_version(database)
+        except BaseException:
+            database.close()
+            raise
+        self._database = database
+        return database
+
+    def _set_aside(self, error: Exception) -> None:
+        """Keep a broken file under another name, so that a new one can begin."""
+        self._close()
+        if self.file is None:
+            return
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        kept = self.file.with_name(f"{self.file.name}.corrupt-{stamp}-{os.getpid()}")
+        log.error("%s: %s. It is kept as %s, and a new one begins without its responses", self.file, error, kept)
+        for suffix in ("-wal", "-shm"):
+            self.file.with_name(self.file.name + suffix).unlink(missing_ok=True)
+        self.file.replace(kept)
+
+    def _close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def _tidy(self, now: float) -> None:
+        """One step: what has expired, what is too old, what is too much. Another follows while there is more."""
+
+        def step(database: "sqlite3.Connection") -> bool:
+            database.execute("DELETE FROM records WHERE expires <= ?", (int(now),))
+            old = "SELECT id FROM families WHERE used < ? ORDER BY used LIMIT ?"
+            families = database.execute(old, (int(now - self._max_age_seconds), _TIDY_FAMILIES)).fetchall()
+            if not families and _bytes(database) > self._goal_bytes:
+                self._goal_bytes = int(self._max_bytes * (1 - _FREED))
+                families = database.execute("SELECT id FROM families ORDER BY used, id LIMIT 1").fetchall()
+            database.executemany("DELETE FROM records WHERE family = ?", families)
+            database.executemany("DELETE FROM families WHERE id = ?", families)
+            if not families:
+                self._goal_bytes = self._max_bytes
+            return bool(families)
+
+        with contextlib.suppress(StateUnavailable):  # it is in the log
+            if self._do(step):
+                self._worker.submit(self._tidy, now)
+            elif self._database is not None:
+                self._database.execute("PRAGMA incremental_vacuum").fetchall()
+
+
+# --- the file --------------------------------------------------------------------------------------------------
+
+
+def _make_private(file: Path) -> None:
+    """Make the file before SQLite does, 0600 whatever the umask; its journal files take their mode from it."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+    if file.stat().st_mode & 0o077:
+        with contextlib.suppress(PermissionError):  # another's file: then it is not ours to close
+            file.chmod(0o600)
+
+
+def _see_version(database: "sqlite3.Connection") -> None:
+    """Make the tables of a new file. Raises OSError for a file of a later format."""
+    database.execute("BEGIN IMMEDIATE")
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version == 0:
+        for statement in filter(str.strip, _SCHEMA.split(";")):
+            database.execute(statement)
+        database.execute(f"PRAGMA user_version = {VERSION}")
+    database.commit()
+    if version > VERSION:
+        raise OSError(f"the file was written by a newer agproxy (format {version}, this one knows {VERSION})")
+
+
+def _is_broken(error: Exception) -> bool:
+    """SQLITE_CORRUPT or SQLITE_NOTADB: the file itself is at fault, not its disk, its lock or our words."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (11, 26)
+
+
+def _bytes(database: "sqlite3.Connection") -> int:
+    """Bytes in use, without pages that are free again."""
+    pages, free, size = (
+        database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * size)
+
+
+# --- records ---------------------------------------------------------------------------------------------------
+
+
+def _record(row: tuple[Any, ...]) -> Record:
+    kind, identifier, parent_kind, parent_id, expires, number, body = row
+    return Record(
+        kind=kind,
+        id=identifier,
+        parent=None if parent_kind is None else (parent_kind, parent_id),
+        expires=expires,
+        number=number,
+        body=jsontext.loads(body),
+    )
+
+
+_CHAIN = f"""
+WITH RECURSIVE chain AS (
+    SELECT {_COLUMNS} FROM records WHERE owner = :owner AND kind = :kind AND id = :id AND {_SHOWN}
+    UNION ALL
+    SELECT {", ".join(f"r.{name}" for name in _COLUMNS.split(", "))}
+    FROM chain JOIN records AS r
+    ON r.owner = :owner AND r.kind = chain.parent_kind AND r.id = chain.parent_id AND r.kind = chain.kind
+)
+SELECT {_COLUMNS} FROM chain ORDER BY number
+"""
+
+
+def _read(database: "sqlite3.Connection", owner: str, read: Read, now: int) -> tuple[Record, ...]:
+    values: dict[str, Any] = {"owner": owner, "kind": read.kind, "now": now}
+    if isinstance(read, Chain):
+        query = _CHAIN
+        values |= {"id": read.id}
+    elif isinstance(read, Get):
+        query = f"SELECT {_COLUMNS} FROM records WHERE owner = :owner AND kind = :kind AND id = :id AND {_SHOWN}"
+        values |= {"id": read.id}
+    else:
+        query = _children(read)
+        values |= {"parent_kind": read.parent[0], "parent_id": read.parent[1], "after": read.after}
+        values |= {"limit": -1 if read.limit is None else read.limit}
+    return tuple(_record(row) for row in database.execute(query, values))
+
+
+def _children(read: Children) -> str:
+    sign, order = ("<", "DESC") if read.is_newest_first else (">", "ASC")
+    start = "SELECT number FROM records WHERE owner = :owner AND kind = :kind AND id = :after"
+    after = "" if read.after is None else f"AND number {sign} ({start})"
+    return f"""
+    SELECT {_COLUMNS} FROM records
+    WHERE owner = :owner AND kind = :kind AND parent_kind = :parent_kind AND parent_id = :parent_id AND {_SHOWN} {after}
+    ORDER BY number {order} LIMIT :limit
+    """
+
+
+def _put(database: "sqlite3.Connection", owner: str, record: Record, now: int) -> None:
+    parent_kind, parent_id = record.parent or (None, None)
+    find = "SELECT family FROM records WHERE owner = ? AND kind = ? AND id = ?"
+    row = database.execute(find, (owner, record.kind, record.id)).fetchone()
+    row = row or database.execute(find, (owner, parent_kind, parent_id)).fetchone()
+    if row is None:
+        family = database.execute("INSERT INTO families (used) VALUES (?)", (now,)).lastrowid
+    else:
+        (family,) = row
+        database.execute("UPDATE families SET used = ? WHERE id = ?", (now, family))
+    database.execute(
+        "INSERT INTO records (owner, kind, id, parent_kind, parent_id, family, expires, body) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (owner, kind, id) DO UPDATE SET expires = excluded.expires, body = excluded.body, is_removed = 0",
+        (owner, record.kind, record.id, parent_kind, parent_id, family, record.expires, _text(record.body)),
+    )
+
+
+def _text(body: jsontext.JsonObject) -> str:
+    return jsontext.dumps(body).decode()  # by way of UTF-8, which a lone surrogate survives only as an escape
+
+
+def _remove(database: "sqlite3.Connection", owner: str, change: Remove) -> None:
+    """Delete a record and what belongs to it; where later ones go on from it, it is only hidden until they are gone."""
+    key: tuple[str, str, str] | None = (owner, change.kind, change.id)
+    is_asked = True
+    while key is not None:
+        row = database.execute(
+            "SELECT family, parent_kind, parent_id, is_removed FROM records WHERE owner = ? AND kind = ? AND id = ?",
+            key,
+        ).fetchone()
+        if row is None or not (is_asked or row[3]):
+            return
+        family, parent_kind, parent_id, _ = row
+        database.execute(
+            "DELETE FROM records WHERE owner = ? AND parent_kind = ? AND parent_id = ? AND kind != ?",
+            (*key, change.kind),
+        )
+        below = "SELECT 1 FROM records WHERE owner = ? AND parent_kind = ? AND parent_id = ? LIMIT 1"
+        if database.execute(below, key).fetchone() is not None:
+            database.execute("UPDATE records SET is_removed = 1 WHERE owner = ? AND kind = ? AND id = ?", key)
+            return
+        database.execute("DELETE FROM records WHERE owner = ? AND kind = ? AND id = ?", key)
+        database.execute(
+            "DELETE FROM families WHERE id = ? AND NOT EXISTS (SELECT 1 FROM records WHERE family = families.id)",
+            (family,),
+        )
+        key = (owner, parent_kind, parent_id) if parent_kind == change.kind else None
+        is_asked = False
