@@ -30,6 +30,9 @@ class Endpoint:
     quota_project: str = ""
 
 
+GEMINI_API = Endpoint()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """One way into upstream. `id` is short and stable and never tells the credential.
@@ -51,7 +54,7 @@ class Account:
     models: tuple[str, ...] = ()
     most_in_flight: int = 0
     requests_per_minute: int = 0
-    endpoint: Endpoint = Endpoint()
+    endpoint: Endpoint = GEMINI_API
     proxy: str = field(default="", repr=False)
 
     @property

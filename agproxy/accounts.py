@@ -11,8 +11,9 @@ rules hold for every kind. What is secret stands in `secret` and nowhere else. W
 know, be it a key of the document, of an account or of its secret, or a whole kind, is kept as it is and written back;
 a higher `version` is refused, never rewritten. A lower one would be brought up to date here.
 
-The id of any account follows from its credential, unless the file gives another; that of a Gemini key follows from the key, as in the environment, so that X-Account-Id and statistics stay the same
-wherever the key comes from. It is worked out on reading; the one in the file is for people.
+The id of any account follows from its credential, unless the file gives another. That of a Gemini key is worked out
+on reading in any case, as in the environment, so that X-Account-Id and statistics stay the same wherever the key comes
+from; the one in the file is for people.
 """
 
 import json

@@ -7,6 +7,7 @@ variables drop the `proxy.`.
 """
 
 import difflib
+import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -346,6 +347,29 @@ class Loaded:
     config: Config
     sources: Mapping[str, str]
     warnings: tuple[str, ...]
+
+
+def check_served(config: Config) -> None:
+    """Refuse settings that would leave the door open, or locked without a key to it. Raises ConfigError that says what
+    to do. For a process that listens; other commands take any settings."""
+    mode = config.effective_auth_mode
+    if mode != "off" and not config.api_key:
+        raise ConfigError(
+            f"auth mode {mode} asks every client for a key, and there is none: set AGPROXY_API_KEY, "
+            "or proxy.api_key in config.json"
+        )
+    if mode == "off" and not _is_loopback(config.host):
+        raise ConfigError(
+            f"listening on {config.host} lets other machines in, and no client key is asked for: set AGPROXY_API_KEY "
+            "and --allow-lan-access (or --auth-mode strict), or listen on localhost"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 # --- values ----------------------------------------------------------------------------------------------------

@@ -22,15 +22,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import pool
-from .config import SETTINGS, Config
+from .config import SETTINGS, Config, check_served
 from .gateway import Gateway
 from .http11 import Send
 from .io.keeper import LimitsKeeper
 from .io.limits import LimitsFile
 from .io.lines import Lines
+from .io.revoker import Revoker
 from .io.server import Server
 from .io.state import FILE as STATE_FILE
 from .io.state import State
+from .io.tokens import Tokens
 
 _SIMULATED = pool.Account(id="simulated", key="simulated", label="simulator")
 
@@ -61,11 +63,13 @@ class Running:
 
     def apply(self, config: Config) -> tuple[str, ...]:
         """Swap the settings whole, for all requests to come; the names of those that only a restart can change, which
-        stay as they are."""
+        stay as they are. Raises ConfigError for settings that no gateway starts with."""
         old = self.gateway.config
         kept = {s.name: getattr(old, s.name) for s in SETTINGS if s.restart}
         waiting = tuple(name for name, value in kept.items() if getattr(config, name) != value)
-        self.gateway.config = self.server.config = self.reach.lines.config = replace(config, **kept)
+        new = replace(config, **kept)
+        check_served(new)
+        self.gateway.config = self.server.config = self.reach.lines.config = new
         return waiting
 
     def use(self, accounts: Iterable[pool.Account]) -> None:
@@ -107,7 +111,11 @@ async def serve(
 async def listening(
     config: Config, accounts: tuple[pool.Account, ...], home: Path | None = None
 ) -> AsyncIterator[Running]:
-    """A gateway that listens within the block and is stopped after it, however the block ends."""
+    """A gateway that listens within the block and is stopped after it, however the block ends.
+
+    Raises ConfigError where the address cannot be had, or the settings would let anybody in or nobody.
+    """
+    check_served(config)
     async with AsyncExitStack() as stack:
         reach = await stack.enter_async_context(reaching(config, accounts))
         store = None
@@ -118,6 +126,11 @@ async def listening(
                 max_bytes=config.state_max_bytes,
             )
             stack.push_async_callback(store.close)
+        revoker = None if home is None else Revoker(home)
+        if revoker is not None:
+            stack.push_async_callback(revoker.close)
+        tokens = Tokens(reach.send, time.time)
+        stack.push_async_callback(tokens.close)
         gateway = Gateway(
             config=config,
             pool=pool.Pool(reach.accounts),
@@ -127,6 +140,8 @@ async def listening(
             clock=time.monotonic,
             new_id=lambda: os.urandom(12).hex(),
             store=store,
+            tokens=tokens,
+            on_revoked=None if revoker is None else revoker.revoke,
         )
         stack.push_async_callback(gateway.close)
         if home is not None and not reach.is_simulated:
@@ -169,19 +184,13 @@ async def _simulator(config: Config) -> AsyncIterator[str]:
     try:
         yield f"http://127.0.0.1:{bound[0][1]}"
     finally:
-        await _close(server, 0)
+        await server.close(0)
 
 
 async def _drain(server: Server, seconds: Callable[[], float]) -> None:
     """Let open answers end; a second cancellation cuts them."""
     try:
-        await _close(server, seconds())
+        await server.close(seconds())
     except asyncio.CancelledError:
-        await _close(server, 0)
+        await server.close(0)
         raise
-
-
-async def _close(server: Server, seconds: float) -> None:
-    """In a task of its own: in Python 3.11.2, which Debian 12 has, asyncio.timeout does not end in a TimeoutError
-    within a task that was cancelled before, and the connections would be left open."""
-    await asyncio.create_task(server.close(seconds))

@@ -58,6 +58,7 @@ def build_routes() -> tuple[routes.Route, ...]:
         routes.Route(method="GET", pattern="/", frontend=_SYSTEM, action="root"),
         routes.Route(method="GET", pattern="/models", frontend=_SYSTEM, action="list_models"),
         routes.Route(method="GET", pattern="/models/{model...}", frontend=_SYSTEM, action="get_model"),
+        routes.Route(method="GET", pattern="/agproxy/why/{request}", frontend=_SYSTEM, action="why"),
         # Kilo appends its own path to a base URL that already has one.
         routes.Route(
             method="POST",
@@ -186,6 +187,10 @@ class Gateway:
         action = match.route.action
         if action == "create":
             await self._create(match.route, client or "", progress, reply)
+        elif action == "why":
+            if client is None:
+                _refuse_stranger(config, request)
+            self._send_json(reply, self._why(match.params["request"]), progress)
         elif match.route.frontend == _SYSTEM:
             self._send_json(reply, await self._own(action, match.params), progress)
         else:
@@ -336,6 +341,13 @@ class Gateway:
                 self._resolve(name)
                 return _openai.encode_model(name, _MODELS_CREATED, _OWNER)
 
+    def _why(self, request_id: str) -> jsontext.JsonObject:
+        """What was decided for a request: each pick and skip of an account, each wait and outcome."""
+        steps = self._upstream.attempts.journal.find(request_id)
+        if steps is None:
+            raise NotFound(f"Nothing is remembered of the request {request_id[:100]}.", code="request_not_found")
+        return {"object": "agproxy.why", "request_id": request_id, "steps": steps}
+
     async def _list_upstream(self) -> None:
         """Refresh what upstream lists, if that is old. The first caller waits a little, nobody longer."""
         if not self.pool.accounts or self._clock() - self._listed_at < _LIST_AGE_SECONDS:
@@ -443,6 +455,14 @@ class Gateway:
         )
         if progress.notices:
             log.info("%s warnings: %s", request.id, header_safe(_told(progress)))
+
+
+def _refuse_stranger(config: Config, request: HttpRequest) -> None:
+    """What tells of accounts is for who has a client key; where there is none, for this machine. Raises otherwise."""
+    if config.api_key:
+        raise Unauthorized("This asks for agproxy's client key, whatever auth_mode says.")
+    if not is_loopback(request.peer):
+        raise Forbidden("Without a client key in the settings, only this machine may ask that.")
 
 
 def _attempts(progress: Progress) -> str:

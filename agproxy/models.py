@@ -177,7 +177,9 @@ def candidates(
     """The rules that take a name, the winner first; the others are looked for only when they are asked for."""
 
     def candidate(kind: Kind, pattern: str, target: str) -> Candidate:
-        first, *others = (successor(_bare(word.strip()), listed) for word in target.split("|"))
+        # A client's own name is one name, whatever stands in it.
+        words = [target] if kind is Kind.NATIVE else [word.strip() for word in target.split("|") if word.strip()]
+        first, *others = (successor(_bare(word), listed) for word in words or [target])
         return Candidate(kind=kind, pattern=pattern, target=target, model=first, fallbacks=tuple(others))
 
     folded = name.casefold()

@@ -74,6 +74,13 @@ class Run:
     def end(self) -> None:
         self.has_ended = True
 
+    async def stop(self) -> None:
+        """Stop the run, and wait until that is written. One that is over already is only being written."""
+        assert self.task is not None
+        if not self.encoder.is_over:
+            self.task.cancel()
+        await asyncio.wait({self.task})
+
     def send(self, response: HttpResponse) -> None:
         raise NotImplementedError("a run has no client to answer")
 
@@ -98,11 +105,7 @@ class Resources:
 
     async def close(self) -> None:
         """Stop every run, and wait until the store knows."""
-        tasks = {run.task for run in self._runs.values() if run.task is not None}
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await asyncio.gather(*(run.stop() for run in self._runs.values()))
 
     def keeper(self, frontend: str) -> Keeper | None:
         """What a frontend keeps things by; None where it does not, or nothing is kept here."""
@@ -237,7 +240,6 @@ class Resources:
     async def _stop(self, owner: str, identifier: str) -> None:
         """Cancel a run, if there is one, and wait until that is written."""
         run = self._runs.get((owner, identifier))
-        if run is not None and run.task is not None:
+        if run is not None:
             run.is_cancelled = True
-            run.task.cancel()
-            await asyncio.wait({run.task})
+            await run.stop()

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .account import CODE_ASSIST, UPSTREAMS, VERTEX, Endpoint
+from .account import CODE_ASSIST, GEMINI_API, UPSTREAMS, VERTEX, Endpoint
 from .credentials import API_KEY, COMMAND
 
 NAMES = ("project", "priority", "weight", "models", "limits", "upstream", "disabled_reason")
@@ -39,7 +39,7 @@ class Traits:
     models: tuple[str, ...] = ()
     most_in_flight: int = 0
     requests_per_minute: int = 0
-    endpoint: Endpoint = Endpoint()
+    endpoint: Endpoint = GEMINI_API
     proxy: str = field(default="", repr=False)
 
 

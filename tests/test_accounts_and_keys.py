@@ -104,3 +104,22 @@ def test_a_map_of_models_from_the_environment_decides(serve):
     assert mapped("my-model") == "gemini-2.0-flash"
     assert mapped("zebra-9") == "gemini-x"
     assert mapped("gemini-2.5-flash") == "gemini-2.5-flash"
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "advice"),
+    [
+        (["--auth-mode", "strict"], {}, "AGPROXY_API_KEY"),
+        (["--auth-mode", "all_except_health"], {}, "AGPROXY_API_KEY"),
+        (["--allow-lan-access"], {}, "AGPROXY_API_KEY"),
+        (["--host", "0.0.0.0"], {}, "--allow-lan-access"),
+        (["--host", "::"], {"AGPROXY_API_KEY": "sk"}, "--auth-mode strict"),
+        (["--allow-lan-access", "--auth-mode", "off"], {"AGPROXY_API_KEY": "sk"}, "listen on localhost"),
+    ],
+)
+def test_a_door_that_is_open_or_has_no_key_is_refused_at_start(tmp_path, flags, environ, advice):
+    with pytest.raises(AssertionError) as caught:
+        start("serve", *flags, home=tmp_path, **environ)
+
+    assert advice in str(caught.value)
+    assert "Traceback" not in str(caught.value)

@@ -4,15 +4,14 @@ import asyncio
 import contextlib
 import gzip
 import http.server
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
 import zlib
 from dataclasses import replace
 
 import pytest
+from authority import make_certificates
 from wire import Raw, peer, run, serving, until
 
 from agproxy.config import Config
@@ -1194,21 +1193,7 @@ def test_address_families_take_turns(monkeypatch):
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory):
     """A throw-away authority and a certificate for localhost and gemini.test."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("no openssl command here to make certificates with")
-    folder = tmp_path_factory.mktemp("certificates")
-    (folder / "names").write_text("subjectAltName=DNS:localhost,DNS:gemini.test,DNS:proxy.test")
-
-    def make(*words):
-        subprocess.run([openssl, *words], cwd=folder, check=True, capture_output=True)
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    make("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority", "-days", "2")
-    make("req", *key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost")
-    signing = ("-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial")
-    make("x509", *signing, "-out", "server.pem", "-days", "2", "-extfile", "names")
-    return folder
+    return make_certificates(tmp_path_factory.mktemp("certificates"), "localhost", "gemini.test", "proxy.test")
 
 
 def server_tls(certificates):

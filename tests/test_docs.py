@@ -19,7 +19,7 @@ from agproxy.simulator.markers import MARKERS
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = sorted(ROOT.glob("*.md"))
 # Variables with our prefix that other programs read: Codex CLI its key, the tests the folder of recorded traffic.
-OF_OTHERS = {"AGPROXY_KEY", "AGPROXY_RECORDED"}
+OF_OTHERS = {"AGPROXY_RECORDED"}
 
 
 def load_tables():

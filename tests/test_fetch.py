@@ -5,13 +5,12 @@ import base64
 import contextlib
 import gzip
 import logging
-import shutil
 import socket
 import ssl
-import subprocess
 from dataclasses import replace
 
 import pytest
+from authority import make_certificates
 from wire import peer, run, until
 
 from agproxy import __version__
@@ -589,21 +588,7 @@ def test_where_a_redirect_leads_is_judged_anew(location, why):
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
     """A throw-away authority and a certificate for media.test."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("no openssl command here to make certificates with")
-    folder = tmp_path_factory.mktemp("certificates")
-    (folder / "names").write_text("subjectAltName=DNS:media.test")
-
-    def make(*words):
-        subprocess.run([openssl, *words], cwd=folder, check=True, capture_output=True)
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    make("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority", "-days", "2")
-    make("req", *key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=media.test")
-    signing = ("-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial")
-    make("x509", *signing, "-out", "server.pem", "-days", "2", "-extfile", "names")
-    return folder
+    return make_certificates(tmp_path_factory.mktemp("certificates"), "media.test")
 
 
 @pytest.fixture

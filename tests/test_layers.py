@@ -43,13 +43,16 @@ ALLOWED = {
 }
 FREE_ROWS = ("io/*", "embed", "cli/*")
 THIRD_PARTY = {"h11", "certifi"}
+# What serves one kind of account only: loaded where it is needed, and its absence is told.
+EXTRAS = {"cryptography"}
 
 
 @dataclass(frozen=True)
 class Import:
     """One import: by whom, of what, and where. ours: the module's path below agproxy, or None for others' names.
 
-    is_for_types: it stands under TYPE_CHECKING, so that nothing is loaded.
+    is_for_types: it stands under TYPE_CHECKING, so that nothing is loaded. is_late: within a function, so that it is
+    loaded when that runs.
     """
 
     by: str
@@ -57,6 +60,7 @@ class Import:
     other: str
     line: int
     is_for_types: bool = False
+    is_late: bool = False
 
     def __str__(self) -> str:
         return f"agproxy/{self.by}:{self.line} imports {self.ours or self.other}"
@@ -81,6 +85,8 @@ def imports_of(name: str, file: Path, text: str | None = None) -> Iterator[Impor
         node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
     ]
     for_types = {inner for node in guarded for statement in node.body for inner in ast.walk(statement)}
+    functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    late = {inner for node in functions for inner in ast.walk(node)}
     for node in ast.walk(tree):
         dotted: list[str] = []
         if isinstance(node, ast.Import):
@@ -92,7 +98,7 @@ def imports_of(name: str, file: Path, text: str | None = None) -> Iterator[Impor
         for one in dotted:
             root, *rest = one.split(".")
             ours = _module("/".join(rest)) if root == "agproxy" else None
-            yield Import(name, ours, "" if root == "agproxy" else one, node.lineno, node in for_types)
+            yield Import(name, ours, "" if root == "agproxy" else one, node.lineno, node in for_types, node in late)
 
 
 def _module(path: str) -> str:
@@ -217,7 +223,8 @@ def test_pure_code_has_no_clock_no_chance_no_sockets_and_no_files():
 def test_only_two_packages_are_needed_and_only_by_what_touches_the_world():
     foreign = [one for one in ALL if one.ours is None and one.other.split(".")[0] not in sys.stdlib_module_names]
 
-    assert {one.other.split(".")[0] for one in foreign} == THIRD_PARTY
+    assert {one.other.split(".")[0] for one in foreign if not one.is_late} == THIRD_PARTY
+    assert {one.other.split(".")[0] for one in foreign} <= THIRD_PARTY | EXTRAS
     assert {one.by.split("/")[0] for one in foreign} <= {"io", "cli"}
 
 

@@ -74,7 +74,12 @@ def test_an_edited_model_map_is_in_force_without_a_restart(serve, tmp_path):
 
 @pytest.mark.parametrize(
     ("broken", "reason"),
-    [('{"model_map": {', "not JSON"), ({"max_attempts": 0}, "at least 1"), ({"modelmap": {}}, "did you mean")],
+    [
+        ('{"model_map": {', "not JSON"),
+        ({"max_attempts": 0}, "at least 1"),
+        ({"modelmap": {}}, "did you mean"),
+        ({"proxy": {"auth_mode": "strict"}}, "AGPROXY_API_KEY"),
+    ],
 )
 def test_a_broken_edit_keeps_the_old_settings_and_says_so_once(serve, tmp_path, broken, reason):
     running = serve({"model_map": {"my-model": "gemini-2.5-pro"}}, GEMINI_API_KEY="good")

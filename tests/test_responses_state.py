@@ -130,6 +130,35 @@ def test_a_response_is_gone_on_from_with_all_that_came_before(stream):
     run(test)
 
 
+@pytest.mark.parametrize("background", [False, True])
+def test_a_response_is_written_before_its_client_has_the_last_frame(background):
+    class Noting(State):
+        written = ()
+
+        async def write(self, owner, changes, now):
+            await super().write(owner, changes, now)
+            self.written += (changes[0].record.body["response"]["status"],)
+
+    class Watched(FakeReply):
+        def write(self, data):
+            super().write(data)
+            if b"event: response.completed" in data:
+                seen.append(talk.store.written[-1])
+
+    seen = []
+    talk = Talk(streamed("one"), store=False)
+
+    async def test():
+        async with talk:
+            talk.store = Noting(None, max_age_seconds=1e9, max_bytes=1 << 30)
+            talk.gateway = make_gateway(talk.upstream, store=talk.store)
+            body = {"model": MODEL, "input": "a", "stream": True, "background": background}
+            await talk.ask("POST", "/responses", body, Watched())
+
+    run(test)
+    assert seen == ["completed"]
+
+
 def test_instructions_and_tools_are_not_inherited():
     async def test():
         tools = [{"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}}]
@@ -397,6 +426,43 @@ def test_what_ended_or_never_ran_in_the_background_is_not_cancelled():
     run(test)
 
 
+def test_a_run_that_is_only_being_written_is_not_cancelled_any_more():
+    """Its end has been decided: whoever follows gets it, and the store has all of it."""
+
+    class Held(State):
+        def __init__(self, **limits):
+            super().__init__(None, **limits)
+            self.may_write = asyncio.Event()
+            self.is_asked = asyncio.Event()
+            self.writes = 0
+
+        async def write(self, owner, changes, now):
+            self.writes += 1
+            if self.writes == 2:
+                self.is_asked.set()
+                await self.may_write.wait()
+            await super().write(owner, changes, now)
+
+    async def test():
+        async with Talk(streamed("one"), store=False) as talk:
+            talk.store = Held(max_age_seconds=1e9, max_bytes=1 << 30)
+            talk.gateway = make_gateway(talk.upstream, store=talk.store)
+            begun = await talk.create("a", background=True)
+            live = asyncio.create_task(talk.ask("GET", f"/responses/{begun['id']}?stream=true"))
+            await talk.store.is_asked.wait()
+            cancelled = asyncio.create_task(talk.ask("POST", f"/responses/{begun['id']}/cancel"))
+            await asyncio.sleep(0)
+            talk.store.may_write.set()
+
+            assert (await cancelled).json["status"] == "completed"
+            events = responses_stream.read((await live).body)
+            assert events[-1]["type"] == "response.completed"
+            again = await talk.ask("GET", f"/responses/{begun['id']}?stream=true")
+            assert responses_stream.read(again.body) == events
+
+    run(test)
+
+
 def test_removing_a_run_stops_it():
     async def test():
         slow = Slow()
@@ -604,11 +670,14 @@ def test_input_tokens_are_counted_by_upstream_with_all_that_a_request_would_send
 
 def test_a_responses_body_on_the_path_of_chat_is_answered_in_chats_shape_with_a_warning():
     async def test():
-        async with Talk(whole("one"), whole("two"), whole("three")) as talk:
+        async with Talk(whole("one"), streamed("one"), whole("two"), whole("three")) as talk:
             body = {"model": MODEL, "instructions": "Be brief", "input": "a"}
             reply = await talk.ask("POST", "/chat/completions", body)
             assert reply.json["choices"][0]["message"]["content"] == "one"
             assert "openai_responses" in reply.headers["x-agproxy-warnings"]
+            stream = await talk.ask("POST", "/chat/completions", body | {"stream": True})
+            assert b'"chat.completion.chunk"' in stream.body
+            assert stream.body.endswith(b"data: [DONE]\n\n")
 
             reply = await talk.ask("POST", "/chat/completions/responses", body)
             assert reply.json["object"] == "response"

@@ -18,6 +18,7 @@ from pathlib import Path
 import certifi
 import h11
 import pytest
+from authority import make_certificates
 from running import ROOT, Running, clean_environment
 
 from agproxy import __version__
@@ -171,22 +172,7 @@ def test_it_is_ready_in_a_moment_and_small(zipapp, tmp_path):
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory):
     """A throw-away authority, and a certificate of it for localhost."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("no openssl command here to make certificates with")
-    folder = tmp_path_factory.mktemp("certificates")
-    # Python 3.13 wants what RFC 5280 demands: a certificate names its issuer's key, an authority may sign.
-    (folder / "names").write_text("subjectAltName=DNS:localhost\nauthorityKeyIdentifier=keyid\n")
-    usage = ("-addext", "keyUsage=critical,keyCertSign")
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    signing = ("-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial")
-    for words in (
-        ("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test", "-days", "2", *usage),
-        ("req", *key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost"),
-        ("x509", *signing, "-out", "server.pem", "-days", "2", "-extfile", "names"),
-    ):
-        subprocess.run([openssl, *words], cwd=folder, check=True, capture_output=True)
-    return folder
+    return make_certificates(tmp_path_factory.mktemp("certificates"), "localhost")
 
 
 class Gemini(http.server.BaseHTTPRequestHandler):

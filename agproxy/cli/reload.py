@@ -74,11 +74,15 @@ class Reloader:
             log.error("%s. The settings in force stay as they were", error)
             return
         before, config = self.loaded, loaded.config
-        self.loaded = config
         changed = [s for s in SETTINGS if getattr(before, s.name) != getattr(config, s.name)]
         if config.simulate == before.simulate:  # the start may have made off of auto
             config = replace(config, simulate=running.gateway.config.simulate)
-        waiting = running.apply(config)
+        try:
+            waiting = running.apply(config)
+        except ConfigError as error:
+            log.error("%s: %s. The settings in force stay as they were", self._config_file, error)
+            return
+        self.loaded = loaded.config
         in_force = [setting.key for setting in changed if setting.name not in waiting]
         if config.log_level != before.log_level:
             logs.set_up(config.log_level)

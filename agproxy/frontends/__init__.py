@@ -36,9 +36,10 @@ class _MakeEncoder(Protocol):
 
 
 class KeptEncoder(StreamEncoder, Protocol):
-    """The encoder of an answer that is kept. response: the object as it stands; final once the stream has ended."""
+    """The encoder of an answer that is kept. response: the object as it stands; final once the stream `is_over`."""
 
     response: JsonObject
+    is_over: bool
 
     def begin(self) -> list[bytes]:
         """The first frames, for a run in the background, which is known by what they hold."""

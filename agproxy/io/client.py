@@ -23,6 +23,7 @@ from ..errors import Overloaded, Retry, UpstreamFailed
 from ..http11 import Call, Headers, Reply, find
 from .coding import CodingError, Inflater, TooLarge, coding_of
 from .dial import PORTS, Dialer, Origin, Resolver
+from .plain import AnswerReader, write_request
 from .proxy import ProxyRules, is_loopback_host
 
 _MAX_INFORMATIONAL = 16
@@ -146,8 +147,7 @@ class _Answer:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def take_head(self, response: h11.Response) -> None:
-        headers = tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in response.headers)
+    def take_head(self, status: int, headers: Headers) -> None:
         try:
             coding = coding_of(find(headers, "content-encoding"))
         except CodingError as error:
@@ -155,7 +155,7 @@ class _Answer:
         if coding is not None:
             self._inflater = Inflater(coding)
             headers = tuple(pair for pair in headers if pair[0] not in ("content-encoding", "content-length"))
-        self.status = response.status_code
+        self.status = status
         self.headers = headers
         self.has_head = True
         self._wake()
@@ -218,11 +218,10 @@ class _Connection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._is_lost = False
-        self._h11 = h11.Connection(h11.CLIENT, config.max_header_bytes)
         self._answer: _Answer | None = None
+        self._reader: AnswerReader | None = None
         self._served = 0
         self._has_bytes = False
-        self._informational = 0
         self._stamp = 0.0  # of the last sign of life
         self._outgoing = memoryview(b"")  # of the request's body: not yet given to the transport
         self._is_write_paused = False
@@ -250,14 +249,12 @@ class _Connection(asyncio.BufferedProtocol):
             return
         self._stamp = self._loop.time()
         self._has_bytes = True
-        self._h11.receive_data(bytes(self._buffer[:nbytes]))
-        self._parse(answer)
+        self._parse(answer, bytes(self._buffer[:nbytes]))
 
     def eof_received(self) -> None:
         answer = self._answer
         if answer is not None and answer.has_head and self._is_end_genuine():
-            self._h11.receive_data(b"")  # ends a body that has no length; cuts any other
-            self._parse(answer)
+            self._parse(answer, b"")  # ends a body that has no length; cuts any other
         self._lose_answer()
         self.abort()
 
@@ -298,17 +295,13 @@ class _Connection(asyncio.BufferedProtocol):
 
     # -- an exchange
 
-    async def ask(self, request: h11.Request, body: bytes, deadline: float) -> _Answer:
+    async def ask(self, method: str, head: bytes, body: bytes, deadline: float) -> _Answer:
         """Send the request and wait for the head of its answer."""
         assert self._transport is not None
         answer = self._answer = _Answer(self, self._config, deadline)
         self._has_bytes = False
-        self._informational = 0
+        self._reader = AnswerReader(method, self._config.max_header_bytes)
         self._stamp = self._loop.time()
-        head = self._h11.send(request) or b""
-        if body:
-            self._h11.send_with_data_passthrough(h11.Data(data=body))
-        self._h11.send(h11.EndOfMessage())
         self._transport.write(head + body[:_PIECE_BYTES])
         self._outgoing = memoryview(body)[_PIECE_BYTES:]
         self._send_on()
@@ -333,53 +326,37 @@ class _Connection(asyncio.BufferedProtocol):
         assert self._transport is not None
         return len(self._outgoing) + self._transport.get_write_buffer_size()
 
-    def _parse(self, answer: _Answer) -> None:
-        """Hand over all that h11 can read. Whatever a step raises is the end of the answer, not of the loop."""
-        pieces: list[bytes] = []
-        is_whole = False
+    def _parse(self, answer: _Answer, data: bytes) -> None:
+        """Hand over all that can be read; no data is the end of the connection. Whatever a step raises is the end of
+        the answer, not of the loop."""
+        reader = self._reader
+        assert reader is not None
         error: Exception | None = None
-        parser = self._h11
+        body = reader.feed(data) if data else reader.feed_end()
         try:
-            while True:
-                event = parser.next_event()
-                if type(event) is h11.Data:
-                    pieces.append(event.data)
-                elif event is h11.NEED_DATA or event is h11.PAUSED or type(event) is h11.ConnectionClosed:
-                    break
-                elif type(event) is h11.EndOfMessage:
-                    is_whole = True
-                    break
-                elif type(event) is h11.Response:
-                    answer.take_head(event)
-                    self._arm()
-                elif type(event) is h11.InformationalResponse:
-                    self._count_informational()
-        except h11.RemoteProtocolError as failure:
-            error = self._describe(failure, answer)
-        except UpstreamFailed as failure:
-            error = failure
-        try:
-            if pieces:
-                answer.take(bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces))
-            if is_whole:
+            if reader.status and not answer.has_head:
+                answer.take_head(reader.status, reader.headers)
+                self._arm()
+            if body:
+                answer.take(body)
+            if reader.is_whole:
                 answer.finish()
-        except Exception as failure:  # raised by the reader's feed, to be raised again from its pump
+            if reader.informational > _MAX_INFORMATIONAL:
+                raise UpstreamFailed(f"{self.origin.place}: too many 1xx answers", code="bad_upstream")
+            if reader.error is not None:
+                raise self._describe(reader.error, answer)
+        except Exception as failure:  # also what the reader's feed raises, to be raised again from its pump
             error = failure
         if self._answer is not answer:  # the feed closed it
             return
         if error is not None:
             self._let_go(error)
             self.abort()
-        elif is_whole:
+        elif reader.is_whole:
             self._let_go(None)
-            self._end()
+            self._end(reader)
         elif answer.is_paused:
             self.update_reading()
-
-    def _count_informational(self) -> None:
-        self._informational += 1
-        if self._informational > _MAX_INFORMATIONAL:
-            raise UpstreamFailed(f"{self.origin.place}: too many 1xx answers", code="bad_upstream")
 
     def _describe(self, failure: h11.RemoteProtocolError, answer: _Answer) -> UpstreamFailed:
         place = self.origin.place
@@ -396,14 +373,13 @@ class _Connection(asyncio.BufferedProtocol):
         if answer is not None:
             answer.end(error)
 
-    def _end(self) -> None:
+    def _end(self, reader: AnswerReader) -> None:
         """After a whole answer: rest in the pool, or close where that is not safe."""
-        transport, parser = self._transport, self._h11
+        transport = self._transport
         assert transport is not None
         can_rest = (
-            parser.our_state is h11.DONE
-            and parser.their_state is h11.DONE
-            and not parser.trailing_data[0]
+            reader.keeps_alive
+            and not reader.rest
             and not transport.is_closing()
             and self._count_unsent() == 0
             and self.pool is not None
@@ -412,7 +388,6 @@ class _Connection(asyncio.BufferedProtocol):
             self.abort()
             return
         assert self.pool is not None
-        parser.start_next_cycle()
         self._served += 1
         self._unsent = 0
         self._stamp = self._loop.time()
@@ -596,15 +571,15 @@ class Client:
         Redirects are not followed. A cancelled send closes its connection.
         """
         deadline = asyncio.get_running_loop().time() + self._config.total_timeout_seconds
-        origin, request = self._prepare(call)
+        origin, head = self._prepare(call)
         connection = await self._connect(origin, fresh=False)
         try:
-            return await connection.ask(request, call.body, deadline)
+            return await connection.ask(call.method, head, call.body, deadline)
         except _Stale:
             pass
         # Once: a fresh connection cannot be stale, so what it raises is the answer.
         connection = await self._connect(origin, fresh=True)
-        return await connection.ask(request, call.body, deadline)
+        return await connection.ask(call.method, head, call.body, deadline)
 
     async def close(self) -> None:
         """Cut every connection and wait until all are gone."""
@@ -617,7 +592,7 @@ class Client:
 
     # -- requests
 
-    def _prepare(self, call: Call) -> tuple[Origin, h11.Request]:
+    def _prepare(self, call: Call) -> tuple[Origin, bytes]:
         try:
             parts = urlsplit(call.url)
             host, port = parts.hostname or "", parts.port
@@ -644,10 +619,8 @@ class Client:
         if call.body or call.method in ("POST", "PUT", "PATCH"):
             headers.append(("content-length", str(len(call.body))))
         try:
-            wire = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
-            return origin, h11.Request(method=call.method, target=target, headers=wire)
-        except (h11.LocalProtocolError, UnicodeEncodeError):
-            # Not their words: they quote the header, which may be a key with a line end behind it.
+            return origin, write_request(call.method, target, headers)
+        except ValueError:
             raise UpstreamFailed(
                 f"{host}: the method, the path or a header of the call holds characters that HTTP does not allow",
                 code="upstream_call",

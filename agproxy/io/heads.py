@@ -5,11 +5,14 @@ A proxy in front of us that reads the same bytes otherwise than we do lets an at
 """
 
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import h11
 
 from ..errors import HttpRefused
 from ..http11 import Headers, find
+from . import plain
 
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _TLS_HANDSHAKE = 0x16
@@ -22,8 +25,58 @@ _AUTHORITY = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%-]+(:[0-9]*)?|\[[0-9A-Fa-f:.]
 _ALLOW = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 
 
-def parse_head(raw: bytes, connection: h11.Connection) -> h11.Request:
+@dataclass(slots=True, kw_only=True)
+class Head:
+    """A request without its body. length: of the body; None for a chunked one, which `parser` then reads.
+
+    is_old: HTTP/1.0. may_stay: the connection can take another request after this one.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: Headers
+    length: int | None
+    is_old: bool = False
+    may_stay: bool = True
+    wants_continue: bool = False
+    parser: h11.Connection | None = None
+
+
+def parse_head(raw: bytes, limit: int) -> Head:
     """The request of one whole head. Raises HttpRefused for all that RFC 9112 forbids and h11 alone lets pass."""
+    found = plain.read_request(raw)
+    if found is not None:
+        method, target, headers, length = found
+        _check_host(headers)
+        path, _, query = target.partition("?")
+        return Head(method=method, path=path, query=query, headers=headers, length=length)
+    parser = h11.Connection(h11.SERVER, limit)
+    request = _judge(raw, parser)
+    path, query, authority = split_target(request)
+    headers = decode_headers(request, authority)
+    is_chunked = find(headers, "transfer-encoding") is not None
+    return Head(
+        method=request.method.decode("ascii"),
+        path=path,
+        query=query,
+        headers=headers,
+        length=None if is_chunked else int(find(headers, "content-length") or 0),
+        is_old=request.http_version == b"1.0",
+        may_stay=_may_stay(request),
+        wants_continue=parser.they_are_waiting_for_100_continue,
+        parser=parser if is_chunked else None,
+    )
+
+
+def _may_stay(request: h11.Request) -> bool:
+    if request.http_version == b"1.0":
+        return False
+    tokens = [token for name, value in request.headers if name == b"connection" for token in value.lower().split(b",")]
+    return b"close" not in [token.strip() for token in tokens]
+
+
+def _judge(raw: bytes, connection: h11.Connection) -> h11.Request:
     if _STRAY_BYTE.search(raw):
         raise HttpRefused("The request's head holds a bare CR, a bare LF or a NUL.")
     if _FOLD.search(raw):
@@ -87,10 +140,14 @@ def decode_headers(request: h11.Request, authority: str | None) -> Headers:
     if authority is not None:
         headers = [(name, value) for name, value in headers if name != "host"]
         headers.insert(0, ("host", authority))
+    _check_host(headers)
+    return tuple(headers)
+
+
+def _check_host(headers: Iterable[tuple[str, str]]) -> None:
     host = find(headers, "host")
     if host and not _AUTHORITY.fullmatch(host):
         raise HttpRefused("Host is no host name.")
-    return tuple(headers)
 
 
 def path_of(raw: bytes) -> str:

@@ -1,7 +1,8 @@
 """The HTTP/1.1 server: bytes of clients <-> HttpRequest and Reply, on h11 and asyncio.
 
 Follows RFC 9110 and RFC 9112. Knows sockets, time-outs and limits; must not know any API's JSON: `refuse` renders
-what is refused here. h11 parses and keeps the legal order; `heads` refuses what h11 is too lenient about.
+what is refused here. `heads` reads requests: plain ones itself, all others by h11, and refuses what h11 is too lenient
+about.
 
 Data is pushed: a chunk that comes from upstream goes through the handler's feed into `Reply.write` and to the
 client's socket within one callback, without a task, a timer or a queue. A reader that is too slow pauses the
@@ -12,7 +13,6 @@ import asyncio
 import enum
 import errno
 import functools
-import http
 import logging
 import os
 import socket
@@ -27,7 +27,8 @@ from ..config import Config
 from ..errors import ConfigError, GatewayError, HttpRefused, InternalError, Overloaded
 from ..http11 import Flow, Handler, Headers, HttpRequest, HttpResponse, find
 from .coding import CodingError, Inflater, TooLarge, coding_of
-from .heads import complain_of_start, decode_headers, describe, has_stray_lf, parse_head, path_of, split_target
+from .heads import Head, complain_of_start, describe, has_stray_lf, parse_head, path_of
+from .plain import write_answer
 
 log = logging.getLogger("agproxy.server")
 
@@ -82,17 +83,17 @@ _clock = _Clock()
 class _Reply:
     """One answer: `http11.Reply`. It lets go of its connection when it has ended or the client has gone."""
 
-    def __init__(self, connection: "_Connection", parser: h11.Connection, method: bytes, id: str) -> None:
+    def __init__(self, connection: "_Connection", id: str, *, is_head: bool, is_old: bool, must_close: bool) -> None:
         self._connection: _Connection | None = connection
-        self._h11 = parser
-        self._method = method
         self._id = id
+        self._is_old = is_old
         self._head = b""
         self._is_chunked = False
-        self._is_bodiless = method == b"HEAD"
+        self._is_bodiless = is_head
+        self._left: int | None = None  # of the body that the head has promised
+        self._must_close = must_close
         self.source: Flow | None = None
         self.has_started = False
-        self.must_close = False
 
     @property
     def is_over(self) -> bool:
@@ -104,13 +105,8 @@ class _Reply:
         if response.status not in _BODILESS and find(headers, "content-length") is None:
             headers = (*headers, ("content-length", str(len(response.body))))
         self.start(response.status, headers)
-        if self._connection is None:
-            return
-        parts = [self._head]
-        if response.body and not self._is_bodiless:
-            parts += self._h11.send_with_data_passthrough(h11.Data(data=response.body)) or ()
-        self._head = b""
-        self._finish(b"".join(parts))
+        self.write(response.body)
+        self.end()
 
     def start(self, status: int, headers: Headers) -> None:
         if self.has_started:
@@ -121,44 +117,52 @@ class _Reply:
             return
         if find(headers, "x-request-id") is None:
             headers = (*headers, ("x-request-id", self._id))
-        if self.must_close or connection.server.is_closing:
-            headers = (*headers, ("connection", "close"))
-        wire = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
-        wire.append((b"date", _clock.date().encode()))
+        fields = [*headers, ("date", _clock.date())]
+        is_bodiless = self._is_bodiless or status in _BODILESS
+        length = find(headers, "content-length")
+        is_chunked = length is None and status not in _BODILESS and not self._is_old
+        if is_chunked:
+            fields.append(("transfer-encoding", "chunked"))
+        if self._must_close or connection.server.is_closing or find(headers, "connection") is not None:
+            self._must_close = True
+            fields.append(("connection", "close"))
         # Built first: a header that may not be sent raises here, while a 500 can still be sent instead.
-        response = h11.Response(status_code=status, headers=wire, reason=_reason(status))
-        self._head = self._h11.send(response) or b""
-        self._is_bodiless = self._is_bodiless or status in _BODILESS
-        self._is_chunked = not self._is_bodiless and b"\r\nTransfer-Encoding: chunked\r\n" in self._head
+        self._head = write_answer(status, fields)
+        self._is_bodiless = is_bodiless
+        self._is_chunked = is_chunked and not is_bodiless
+        self._left = None if length is None or is_bodiless else int(length)
         self.has_started = True
 
     def write(self, data: bytes) -> None:
         connection = self._connection
         if connection is None or not data or self._is_bodiless:
             return
-        if not self._is_chunked:
-            data = self._h11.send(h11.Data(data=data)) or b""
-        else:  # what h11 would write, without the 2 us for its state machine, in which nothing changes between chunks
+        if self._is_chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data)
-        if self._head:
-            data = self._head + data
+        elif self._left is not None:
+            self._left -= len(data)
+            if self._left < 0:
+                raise RuntimeError("the answer is longer than its Content-Length")
+        head = self._head
+        if head:
             self._head = b""
+            if len(data) > _BLOCK_BYTES:  # not worth a copy
+                connection.transport.write(head)
+            else:
+                data = head + data
         connection.transport.write(data)
 
     def end(self) -> None:
-        if self._connection is not None:
-            head, self._head = self._head, b""
-            self._finish(head)
-
-    def _finish(self, data: bytes) -> None:
         connection = self._connection
-        assert connection is not None
-        last = self._h11.send(h11.EndOfMessage())
-        data = data + last if last else data
-        if data:
-            connection.transport.write(data)
+        if connection is None:
+            return
+        if self._left:
+            raise RuntimeError("the answer is shorter than its Content-Length")
+        if self._head or self._is_chunked:
+            connection.transport.write(self._head + b"0\r\n\r\n" if self._is_chunked else self._head)
+        self._head = b""
         self.detach()
-        connection.on_answered(self.must_close or self._h11.our_state is not h11.DONE)
+        connection.on_answered(self._must_close)
 
     def abort(self) -> None:
         self.has_started = True
@@ -178,13 +182,6 @@ class _Reply:
         self.source = None
 
 
-def _reason(status: int) -> bytes:
-    try:
-        return http.HTTPStatus(status).phrase.encode()
-    except ValueError:  # a status of upstream that the standard does not name
-        return b""
-
-
 # --- connections -----------------------------------------------------------------------------------------------
 
 
@@ -200,8 +197,6 @@ class _Connection(asyncio.Protocol):
     """One client connection: requests in, one after the other; one timer, re-armed only when it fires."""
 
     transport: asyncio.Transport
-    # One parser a request: bytes behind a request must pass `parse_head` first, so h11 never gets to keep them.
-    _h11: h11.Connection
 
     def __init__(self, server: "Server", peer: str, is_surplus: bool) -> None:
         self.server = server
@@ -214,9 +209,9 @@ class _Connection(asyncio.Protocol):
         self._input = bytearray()  # not handled yet; empty while a body is read
         self._searched = 0  # bytes of it in which no end of a head was found
         self._id = ""
-        self._method = b""
-        self._target = ("", "")
-        self._headers: Headers = ()
+        self._path = ""  # of the request that is read
+        self._is_head = False
+        self._head: Head | None = None
         self._left: int | None = None  # of the body's Content-Length; None for a chunked body
         self._body = BytesIO()
         self._tail = b""
@@ -295,9 +290,9 @@ class _Connection(asyncio.Protocol):
         if self._phase is _Phase.IDLE:
             self._phase = _Phase.HEAD
             self._id = self.server.new_id()
-            self._h11 = h11.Connection(h11.SERVER, self._config.max_header_bytes)
-            self._method = b""
-            self._target = ("", "")
+            self._path = ""
+            self._is_head = False
+            self._head = None
             self._searched = 0
             self._set_deadline(self._config.header_timeout_seconds)
         end = head.find(_END_OF_HEAD, max(0, self._searched - 3))
@@ -317,23 +312,20 @@ class _Connection(asyncio.Protocol):
 
     def _begin(self, raw: bytes) -> None:
         """A whole head has come; what is behind it waits in the input."""
-        self._target = (path_of(raw), "")
+        self._path = path_of(raw)
+        self._is_head = raw.startswith(b"HEAD ")
         try:
-            request = parse_head(raw, self._h11)
-            self._method = request.method
-            path, query, authority = split_target(request)
-            self._target = (path, query)
-            self._headers = decode_headers(request, authority)
-            self._check_head(request)
+            head = self._head = parse_head(raw, self._config.max_header_bytes)
+            self._path = head.path
+            self._check_head(head)
         except GatewayError as error:
             self._refuse(error)
             return
         self._tail = b""
         self._phase = _Phase.BODY
         self._set_deadline(self._config.body_timeout_seconds)
-        if self._h11.they_are_waiting_for_100_continue and not self._input:
-            go_on = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
-            self.transport.write(self._h11.send(go_on) or b"")
+        if head.wants_continue and not self._input:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._take_body(b"")  # ends a request that has no body
         while self._input and self._phase is _Phase.BODY:
             size = _BLOCK_BYTES if self._left is None else min(_BLOCK_BYTES, self._left)
@@ -341,50 +333,65 @@ class _Connection(asyncio.Protocol):
             del self._input[:size]
             self._take_body(block)
 
-    def _check_head(self, request: h11.Request) -> None:
+    def _check_head(self, head: Head) -> None:
         """Refuse what can be refused before the body is read."""
         if self._is_surplus:
             raise Overloaded("The gateway has as many connections as it may have.", retry_after_seconds=1)
-        length = find(self._headers, "content-length")
         limit = self._config.max_body_bytes
-        if length is not None and int(length) > limit:
+        if head.length is not None and head.length > limit:
             raise HttpRefused(f"The request's body is over {limit} bytes.", status=413)
-        if request.http_version == b"1.0" and length is None and request.method in (b"POST", b"PUT", b"PATCH"):
+        if head.is_old and head.method in ("POST", "PUT", "PATCH") and find(head.headers, "content-length") is None:
             # Its body would end where the client closes, which cannot be told from a client that went away.
             raise HttpRefused("HTTP/1.0 needs Content-Length.", status=411)
         try:
-            coding = coding_of(find(self._headers, "content-encoding"))
+            coding = coding_of(find(head.headers, "content-encoding"))
         except CodingError as error:
             headers = (("accept-encoding", "gzip, deflate"),)
             raise HttpRefused(_sentence(error), status=415, headers=headers) from None
         self._inflater = None if coding is None else Inflater(coding)
-        self._left = None if find(self._headers, "transfer-encoding") is not None else int(length or 0)
+        self._left = head.length
 
     def _take_body(self, data: bytes) -> None:
         if data:
-            if self._left is not None:
-                if len(data) > self._left:
-                    self._input += data[self._left :]
-                    data = data[: self._left]
-                self._left -= len(data)
-            self._h11.receive_data(data)
             self._set_deadline(self._config.body_timeout_seconds)
         try:
-            while True:
-                event = self._h11.next_event()
-                if isinstance(event, h11.Data):
-                    self._add_body(event.data)
-                elif isinstance(event, h11.EndOfMessage):
-                    self._check_end(data)
-                    self._run()
-                    return
-                else:
-                    self._tail = data[-4:] if len(data) >= 4 else (self._tail + data)[-4:]
-                    return
+            is_whole = self._take_chunks(data) if self._left is None else self._take_bytes(data, self._left)
+            if is_whole:
+                self._check_end()
+                self._run()
         except h11.RemoteProtocolError as error:
             self._refuse(HttpRefused(describe(error)))
         except HttpRefused as error:
             self._refuse(error)
+
+    def _take_bytes(self, data: bytes, left: int) -> bool:
+        if len(data) > left:
+            self._input += data[left:]
+            data = data[:left]
+        self._left = left - len(data)
+        if data:
+            self._add_body(data)
+        return self._left == 0
+
+    def _take_chunks(self, data: bytes) -> bool:
+        assert self._head is not None
+        parser = self._head.parser
+        assert parser is not None
+        if data:
+            parser.receive_data(data)
+        while True:
+            event = parser.next_event()
+            if isinstance(event, h11.Data):
+                self._add_body(event.data)
+            elif isinstance(event, h11.EndOfMessage):
+                behind = parser.trailing_data[0]
+                self._input[:0] = behind
+                if (self._tail + data[: len(data) - len(behind)])[-4:] != _END_OF_HEAD:
+                    raise HttpRefused("The chunked body does not end with CRLF CRLF.")
+                return True
+            else:
+                self._tail = data[-4:] if len(data) >= 4 else (self._tail + data)[-4:]
+                return False
 
     def _add_body(self, data: bytes) -> None:
         room = self._config.max_body_bytes - self._body.tell()
@@ -399,13 +406,8 @@ class _Connection(asyncio.Protocol):
             raise HttpRefused(_sentence(error)) from None
         self._body.write(data)
 
-    def _check_end(self, data: bytes) -> None:
-        """The request is whole; `data` is the read that ended it and may hold the next one's first bytes."""
-        behind = self._h11.trailing_data[0]
-        if self._left is None:
-            self._input[:0] = behind
-            if (self._tail + data[: len(data) - len(behind)])[-4:] != _END_OF_HEAD:
-                raise HttpRefused("The chunked body does not end with CRLF CRLF.")
+    def _check_end(self) -> None:
+        """The request is whole."""
         if self._inflater is not None:
             try:
                 self._inflater.finish()
@@ -413,26 +415,28 @@ class _Connection(asyncio.Protocol):
                 raise HttpRefused(_sentence(error)) from None
             # The body is no longer what these two said.
             gone = ("content-encoding", "content-length")
-            self._headers = tuple(pair for pair in self._headers if pair[0] not in gone)
+            assert self._head is not None
+            self._head.headers = tuple(pair for pair in self._head.headers if pair[0] not in gone)
             self._inflater = None
 
     def _run(self) -> None:
         """Hand the request to the handler."""
         body = self._body.getvalue()  # BytesIO hands out what it holds: a large body is not copied once more
         self._body = BytesIO()
-        path, query = self._target
+        head = self._head
+        assert head is not None
         request = HttpRequest(
-            method=self._method.decode("ascii"),
-            path=path,
-            query=query,
-            headers=self._headers,
+            method=head.method,
+            path=head.path,
+            query=head.query,
+            headers=head.headers,
             body=body,
             peer=self._peer,
             id=self._id,
         )
         self._phase = _Phase.ANSWER
         self._deadline = None
-        self._reply = _Reply(self, self._h11, self._method, self._id)
+        self._reply = _Reply(self, self._id, is_head=self._is_head, is_old=head.is_old, must_close=not head.may_stay)
         self._task = self.server.run(request, self._reply)
 
     # -- answers
@@ -459,7 +463,7 @@ class _Connection(asyncio.Protocol):
 
     def _refuse(self, error: GatewayError) -> None:
         """Answer what breaks HTTP or a limit, and leave: what follows on this connection cannot be trusted."""
-        response = self.server.refuse(error, self._target[0])
+        response = self.server.refuse(error, self._path)
         headers = response.headers
         for name, value in error.headers:
             if find(headers, name) is None:
@@ -470,8 +474,7 @@ class _Connection(asyncio.Protocol):
         self._body = BytesIO()
         self._inflater = None
         self._must_linger = True
-        self._reply = _Reply(self, self._h11, self._method, self._id)
-        self._reply.must_close = True
+        self._reply = _Reply(self, self._id, is_head=self._is_head, is_old=True, must_close=True)
         self._reply.send(HttpResponse(status=response.status, headers=headers, body=response.body))
 
     def _drop_answer(self) -> None:
@@ -592,10 +595,7 @@ class Server:
             return
         self._settled = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout(seconds):
-                await self._settled
-        except TimeoutError:
-            pass
+            await asyncio.wait({self._settled}, timeout=seconds)  # not asyncio.timeout: 3.11.2 forgets it once cancelled
         finally:
             self._settled = None
 

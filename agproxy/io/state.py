@@ -60,6 +60,7 @@ _SHOWN = "is_removed = 0 AND (expires IS NULL OR expires > :now)"
 _TIDY_SECONDS = 600.0
 _TIDY_FAMILIES = 50  # a step of tidying: some milliseconds, so that requests between two steps hardly wait
 _FREED = 0.1  # of the size limit, at once, so that not every answer is followed by tidying
+_FREED_PAGES = 4000  # of the file, given back to the disk after tidying
 _LOCK_SECONDS = 10.0  # another process that writes to the same file does so for milliseconds
 _JOURNAL_BYTES = 64 * 1024 * 1024
 
@@ -72,6 +73,7 @@ class State:
         self._max_age_seconds = max_age_seconds
         self._max_bytes = max_bytes
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="agproxy-state")
+        self._is_closing = False
         # From here on the worker's alone.
         self._database: sqlite3.Connection | None = None
         self._tidied = float("-inf")
@@ -92,6 +94,7 @@ class State:
 
     async def close(self) -> None:
         """Finish the jobs that were given, and close the file."""
+        self._is_closing = True
         await asyncio.get_running_loop().run_in_executor(self._worker, self._close)
         self._worker.shutdown()
 
@@ -104,8 +107,12 @@ class State:
         result, size = self._do(lambda database: (job(database), _bytes(database)))
         if now - self._tidied >= _TIDY_SECONDS or size > self._max_bytes:
             self._tidied = now
-            self._worker.submit(self._tidy, now)
+            self._submit_tidying(now)
         return result
+
+    def _submit_tidying(self, now: float) -> None:
+        with contextlib.suppress(RuntimeError):  # the worker takes no more: the store is being closed
+            self._worker.submit(self._tidy, now)
 
     def _do(self, job: Callable[["sqlite3.Connection"], T]) -> T:
         """One job as one transaction; where the file turns out to be broken, once more on a new one."""
@@ -186,11 +193,13 @@ class State:
                 self._goal_bytes = self._max_bytes
             return bool(families)
 
+        if self._is_closing:
+            return
         with contextlib.suppress(StateUnavailable):  # it is in the log
             if self._do(step):
-                self._worker.submit(self._tidy, now)
+                self._submit_tidying(now)
             elif self._database is not None:
-                self._database.execute("PRAGMA incremental_vacuum").fetchall()
+                self._database.execute(f"PRAGMA incremental_vacuum({_FREED_PAGES})").fetchall()
 
 
 # --- the file --------------------------------------------------------------------------------------------------

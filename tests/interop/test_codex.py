@@ -123,7 +123,7 @@ def codex(tmp_path):
                 "[model_providers.agproxy]",
                 'name = "agproxy"',
                 f'base_url = "{gateway.base_url}"',
-                'env_key = "AGPROXY_KEY"',
+                'env_key = "GATEWAY_KEY"',
                 provider.replace("BASE_URL", gateway.base_url),
                 tables.replace("PYTHON", sys.executable).replace("SERVER", str(server)),
             ]
@@ -131,7 +131,7 @@ def codex(tmp_path):
             command = [str(binary), "exec", "--json", "--skip-git-repo-check"]
             command += ["--dangerously-bypass-approvals-and-sandbox", *flags, "Do the job."]
             try:
-                done = run(command, home=home, folder=folder, CODEX_HOME=str(home), AGPROXY_KEY="unused")
+                done = run(command, home=home, folder=folder, CODEX_HOME=str(home), GATEWAY_KEY="unused")
             finally:
                 gateway.stop()
         events = [json.loads(line) for line in done.output.splitlines() if line.startswith("{")]
@@ -247,6 +247,15 @@ def test_the_gateways_own_trouble_is_shown_at_once(codex):
     assert job.events[-1]["type"] == "turn.failed"
     assert "no Gemini account" in job.events[-1]["error"]["message"]
     assert len([event for event in job.events if "Reconnecting" in event.get("message", "")]) == 0
+
+
+def test_a_websocket_is_refused_and_http_taken_without_a_word(codex):
+    job = codex(READ, HEREDOC, says("All done."), provider="supports_websockets = true")
+
+    assert job.is_done, job.events
+    assert job.files == AFTER
+    assert any("GET /v1/responses -> 426" in line for line in job.log)
+    assert not [event for event in job.events if "Reconnecting" in event.get("message", "")]
 
 
 def test_an_output_schema_reaches_the_model(codex, tmp_path):

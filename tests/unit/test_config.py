@@ -241,6 +241,17 @@ def test_the_map_of_models_is_an_object_or_a_list_of_pairs():
     assert effective(flags={"model_map": ""}).model_map == ()
 
 
+def test_a_model_of_the_map_may_have_fallbacks():
+    rules = (("gpt-4o", "gemini-2.5-pro|gemini-2.5-flash"),)
+
+    assert effective(file={"model_map": {"gpt-4o": ["gemini-2.5-pro", "gemini-2.5-flash"]}}).model_map == rules
+    assert effective(flags={"model_map": "gpt-4o=gemini-2.5-pro|gemini-2.5-flash"}).model_map == rules
+    for value in ("gpt-4o=a|", "gpt-4o=|a", "gpt-4o=a||b"):
+        assert "with a|b for a fallback" in refused(flags={"model_map": value})
+    for value in ([], ["a", ""], ["a", 5], [["a"]]):
+        assert refused(file={"model_map": {"gpt-4o": value}}).startswith(f"{FILE}: model_map:")
+
+
 def test_lists_come_by_commas_or_as_json():
     assert effective(environ={"AGPROXY_ALLOWED_HOSTS": "a, *.b ,"}).allowed_hosts == ("a", "*.b")
     assert effective(file={"allowed_hosts": ["a", "*.b"]}).allowed_hosts == ("a", "*.b")

@@ -158,6 +158,31 @@ def test_every_name_that_upstream_lists_can_be_asked_for():
     assert meant("nano-banana-pro-preview", listed=LISTED, default="gemini-other") == "gemini-other"
 
 
+# --- fallbacks
+
+
+def test_a_rule_may_name_models_to_go_to_where_all_accounts_are_out_for_the_first():
+    found = resolve("my-model", (("my-*", "models/gemini-2.5-pro | gemini-3-flash"),), "", LISTED)
+
+    assert (found.model, found.fallbacks) == ("gemini-2.5-pro", ("gemini-3-flash-preview",))
+    assert resolve("llama", (), "gemini-2.5-pro|gemini-2.5-flash").fallbacks == ("gemini-2.5-flash",)
+    assert resolve("gpt-4o", (), "").fallbacks == ()
+
+
+def test_a_name_that_a_client_sends_names_no_fallbacks():
+    found = resolve("gemini-2.5-pro|gemini-2.5-flash", (), "")
+
+    assert (found.model, found.fallbacks) == ("gemini-2.5-pro|gemini-2.5-flash", ())
+
+
+@pytest.mark.parametrize("default", ["|", " | ", "gemini-a|", "|gemini-a"])
+def test_an_empty_fallback_is_none(default):
+    found = resolve("llama", (), default)
+
+    assert found.model in ("gemini-a", default)
+    assert found.fallbacks == ()
+
+
 # --- successors
 
 

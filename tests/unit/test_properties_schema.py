@@ -10,7 +10,8 @@ from agproxy.simulator.schema import Unsatisfiable, example
 
 hypothesis = pytest.importorskip("hypothesis", reason="hypothesis is not installed")
 st = pytest.importorskip("hypothesis.strategies")
-given, settings = hypothesis.given, hypothesis.settings
+given = hypothesis.given
+quick = hypothesis.settings(derandomize=True, database=None, deadline=None, max_examples=150)
 
 # Names that are keywords as well: a property may be called anything.
 NAMES = st.sampled_from(["a", "b", "type", "enum", "$ref", "properties", "items", "required", "anyOf", "const"])
@@ -139,7 +140,7 @@ def plain_schemas():
     return st.builds(lambda root, a, b: root | {"$defs": {"A": a, "B": b}}, schemas, schemas, schemas)
 
 
-@settings(max_examples=150, deadline=None)
+@quick
 @given(schema=wild_schemas(), is_arguments=st.booleans(), may_restore=st.booleans())
 def test_any_schema_becomes_one_that_gemini_takes_without_new_properties(schema, is_arguments, may_restore):
     before = copy.deepcopy(schema)
@@ -156,7 +157,7 @@ def test_any_schema_becomes_one_that_gemini_takes_without_new_properties(schema,
     assert converted == to_gemini_schema(schema, "f", is_arguments=is_arguments, may_restore=may_restore)
 
 
-@settings(max_examples=150, deadline=None)
+@quick
 @given(schema=plain_schemas())
 def test_a_value_for_the_converted_schema_fits_the_clients_once_it_is_restored(schema):
     converted = to_gemini_schema(schema, "f")
@@ -173,7 +174,7 @@ def test_a_value_for_the_converted_schema_fits_the_clients_once_it_is_restored(s
         hypothesis.reject()
 
 
-@settings(max_examples=150, deadline=None)
+@quick
 @given(schema=wild_schemas())
 def test_cleaning_ends_at_once_with_a_schema_that_needs_no_more_cleaning(schema):
     before = copy.deepcopy(schema)
@@ -186,7 +187,7 @@ def test_cleaning_ends_at_once_with_a_schema_that_needs_no_more_cleaning(schema)
     assert notices == ()
 
 
-@settings(max_examples=150, deadline=None)
+@quick
 @given(schema=plain_schemas(), value=VALUES)
 def test_cleaning_changes_no_meaning_without_saying_so(schema, value):
     cleaned, notices = clean_json_schema(schema)

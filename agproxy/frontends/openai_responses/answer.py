@@ -174,11 +174,11 @@ class StreamEncoder:
         self._frames = _Frames(self._begun)
         self._composer = _composer(exchange, self._frames)
         self._end: ChoiceEnded | None = None
-        self._is_over = False
+        self.is_over = False
 
     def feed(self, event: Event) -> list[bytes]:
         """The frames of one event. Raises InvalidRequest for a blocked prompt while nothing has been sent."""
-        if self._is_over:
+        if self.is_over:
             return []
         match event:
             case PartDelta(choice=0, text=text):
@@ -208,21 +208,21 @@ class StreamEncoder:
 
     def keep_alive(self) -> list[bytes]:
         """An event, since a comment does not reset Codex's timer; the stream begins with it if it has not yet."""
-        if self._is_over:
+        if self.is_over:
             return []
         self._frames.event("keepalive", {})
         return self._frames.take()
 
     def fail(self, error: GatewayError) -> list[bytes]:
         """`response.failed` with the items that are done; one that is open stays out, as half a call must not run."""
-        if self._is_over:
+        if self.is_over:
             return []
         output = self._composer.items
         return self._close({**self._begun, "status": "failed", "error": failure_object(error), "output": output})
 
     def cancel(self) -> list[bytes]:
         """The end of a run in the background that a client stopped; the items that are done stay."""
-        if self._is_over:
+        if self.is_over:
             return []
         return self._close({**self._begun, "status": "cancelled", "output": self._composer.items})
 
@@ -243,6 +243,6 @@ class StreamEncoder:
     def _close(self, response: JsonObject) -> list[bytes]:
         self._frames.event(f"response.{response['status']}", {"response": response})
         self.response = response
-        self._is_over = True
+        self.is_over = True
         frames = self._frames.take()
         return [*frames, sse.DONE] if self._exchange.policy.responses_done else frames
