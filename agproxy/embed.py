@@ -25,6 +25,7 @@ from . import pool
 from .config import SETTINGS, Config, check_served
 from .gateway import Gateway
 from .http11 import Send
+from .io.fetch import Fetcher
 from .io.keeper import LimitsKeeper
 from .io.limits import LimitsFile
 from .io.lines import Lines
@@ -131,6 +132,8 @@ async def listening(
             stack.push_async_callback(revoker.close)
         tokens = Tokens(reach.send, time.time)
         stack.push_async_callback(tokens.close)
+        fetcher = Fetcher(config)
+        stack.push_async_callback(fetcher.close)
         gateway = Gateway(
             config=config,
             pool=pool.Pool(reach.accounts),
@@ -142,6 +145,7 @@ async def listening(
             store=store,
             tokens=tokens,
             on_revoked=None if revoker is None else revoker.revoke,
+            fetch=fetcher.fetch_all,
         )
         stack.push_async_callback(gateway.close)
         if home is not None and not reach.is_simulated:

@@ -20,10 +20,19 @@ from .attempts import TokenSource
 from .backends import gemini
 from .config import Config
 from .conversation import Exchange, Notice, Request
-from .errors import GatewayError, InvalidRequest, UpstreamAuthFailed, UpstreamRateLimited
+from .errors import (
+    Forbidden,
+    GatewayError,
+    InvalidRequest,
+    NotFound,
+    Unauthorized,
+    UpstreamAuthFailed,
+    UpstreamRateLimited,
+)
 from .exchange import Progress, Stream, Upstream
 from .frontends import FRONTENDS, KEEPERS, Frontend, Keeper, _openai
 from .http11 import JSON, Headers, HttpRequest, HttpResponse, Reply, Send, header_safe, is_loopback
+from .media import FetchAll, with_media
 from .pool import CACHE_FIRST, Account, Pool
 from .records import Asked, Store
 from .resources import Kept, Resources
@@ -95,7 +104,9 @@ class Gateway:
         store: Store | None = None,
         tokens: TokenSource | None = None,
         on_revoked: Callable[[Account, str], None] | None = None,
+        fetch: FetchAll | None = None,
     ) -> None:
+        self._fetch = fetch
         self._upstream = Upstream(
             config=config,
             pool=pool,
@@ -216,7 +227,7 @@ class Gateway:
             progress.note((Notice(message=_READ_AS_ANOTHER.format(reader, name)),))
         keeper = self._resources.keeper(name)
         if keeper is None or reader != name:
-            exchange = self._exchange(FRONTENDS[reader].decode_request(body), body, progress)
+            exchange = await self._exchange(FRONTENDS[reader].decode_request(body), body, progress)
             await self._answer(FRONTENDS[name], exchange, progress, reply)
             return
         with ExitStack() as turn:
@@ -230,10 +241,10 @@ class Gateway:
     async def _kept(self, keeper: Keeper, owner: str, body: jsontext.JsonObject, progress: Progress) -> Kept:
         """A request read with the help of what is kept."""
         found = await self._resources.find(keeper, owner, lambda found: keeper.create_needs(body, found))
-        exchange = self._exchange(keeper.decode_request(body, found), body, progress)
+        exchange = await self._exchange(keeper.decode_request(body, found), body, progress)
         return Kept(keeper=keeper, owner=owner, exchange=exchange, found=found, progress=progress)
 
-    def _exchange(self, request: Request, body: jsontext.JsonObject, progress: Progress) -> Exchange:
+    async def _exchange(self, request: Request, body: jsontext.JsonObject, progress: Progress) -> Exchange:
         progress.model_asked = request.model
         progress.note(request.notices)
         if self.config.unsupported == "refuse":
@@ -242,6 +253,7 @@ class Gateway:
         progress.model, progress.fallbacks = resolved.model, resolved.fallbacks
         if self.config.scheduling == CACHE_FIRST:
             progress.session = session_of(request, progress.request.headers)
+        request = await with_media(request, self.config.fetch_media, self.pool.accounts, self._fetch)
         return Exchange(
             id=self._new_id(),
             created=int(self._now()),

@@ -153,8 +153,10 @@ def _show_answer(settings: Config, path: str, request: bytes, given: bytes, *, i
 async def _run(settings: Config, path: str, body: bytes, send: Send) -> "_Paper":
     """One exchange of the gateway; each call that it makes goes to `send`, once."""
     from ..gateway import Gateway
+    from ..io.fetch import Fetcher
 
     numbers = itertools.count(1)
+    fetcher = Fetcher(settings)
     gateway = Gateway(
         config=replace(settings, auth_mode="off", max_attempts=1, keepalive_seconds=0.0),
         pool=Pool([Account(id="translate", key="YOUR_KEY")]),
@@ -163,6 +165,7 @@ async def _run(settings: Config, path: str, body: bytes, send: Send) -> "_Paper"
         now=time.time,
         clock=time.monotonic,
         new_id=lambda: f"{next(numbers):024x}",
+        fetch=fetcher.fetch_all,
     )
     paper = _Paper()
     headers = (("host", "localhost"), ("content-type", "application/json"))
@@ -171,6 +174,7 @@ async def _run(settings: Config, path: str, body: bytes, send: Send) -> "_Paper"
     )
     await gateway.handle(request, paper)
     await gateway.close()
+    await fetcher.close()
     return paper
 
 
