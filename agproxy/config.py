@@ -214,7 +214,7 @@ class Config:
     )
     fetch_max_bytes: int = _setting(
         20 * 1024 * 1024,
-        "one fetched file, after decompression; Gemini's own documented limit for years",
+        "one fetched file, after decompression; what Gemini long took in one request",
         unit="bytes",
         restart=True,
     )

@@ -159,6 +159,7 @@ class Upstream:
             late_system=config.late_system,
             schema_with_tools=config.schema_with_tools,
             images=config.images,
+            schemas=config.schemas,
             responses_done=config.responses_done,
             responses_include_choices=config.responses_include_choices,
         )

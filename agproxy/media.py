@@ -42,7 +42,10 @@ def _is_foreign(media: Media) -> bool:
     """Whether a URL leads to somebody else's server."""
     if media.uri is None:
         return False
-    parts = urlsplit(media.uri)
+    try:
+        parts = urlsplit(media.uri)
+    except ValueError:  # "http://[": what cannot be read is nobody else's, and the fetcher says what is wrong with it
+        return True
     return parts.scheme.lower() in ("http", "https") and (parts.hostname or "").lower() not in _GOOGLES_OWN
 
 
@@ -50,7 +53,7 @@ def _typed(media: Media) -> Media:
     """Media by URL with the type that the URL's ending tells, where nobody has said one."""
     if media.uri is None or media.mime_type is not None:
         return media
-    ending = urlsplit(media.uri).path.rpartition(".")[2].lower()
+    ending = media.uri.partition("?")[0].partition("#")[0].rpartition(".")[2].lower()
     return replace(media, mime_type=_TYPES.get(ending))
 
 

@@ -243,7 +243,7 @@ def test_an_empty_list_says_what_to_do_and_makes_no_folder(agproxy):
 
 
 def test_show_tells_all_but_secrets(two):
-    rows = [row | {"project": "p-1", "token": "hidden"} for row in two.stored]
+    rows = [row | {"tint": "p-1", "token": "hidden"} for row in two.stored]
     two.file.write_text(json.dumps({"version": 1, "accounts": rows}))
 
     status, out, _ = two("show", "home", GEMINI_API_KEY=OTHER)
@@ -256,7 +256,7 @@ def test_show_tells_all_but_secrets(two):
         "state    enabled",
         f"source   environment (GEMINI_API_KEY), {two.file}",
         "key      AIza...7xyz",
-        "also     project, token: not known to this version, kept as it is",
+        "also     tint, token: not known to this version, kept as it is",
     ]
     assert json.loads(two("show", "--json", OTHER_ID[:8])[1])["email"] == "me@example.org"
 

@@ -486,7 +486,7 @@ def test_hosts_of_ones_own_network_may_be_allowed_by_name_but_not_the_machine_it
             assert found == [("192.168.1.5", 80)]
             assert [address for _, address in await fetcher._checked_addresses("10.0.0.7", 80)] == [("10.0.0.7", 80)]
             for host in ("other.lan", "sly.lan", "cloud.lan", "10.0.0.8", "127.0.0.1"):
-                assert await refused(fetcher, f"http://{host}/")
+                assert await refused(fetcher, f"http://{host}/") == f"{host} is not a public host."
 
     run(main)
 
@@ -722,7 +722,7 @@ def test_the_first_file_that_fails_ends_the_others_and_is_named():
             await raw.is_closed()
 
     async def main():
-        async with peer(script) as port, fetching() as fetcher:
+        async with peer(script) as port, fetching(fetch_timeout_seconds=1000.0) as fetcher:
             base = f"http://media.test:{port}"
             with pytest.raises(InvalidRequest) as caught:
                 await fetcher.fetch_all([(f"{base}/slow", "messages[0]"), (f"{base}/gone", "messages[1]")])

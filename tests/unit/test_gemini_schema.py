@@ -341,6 +341,13 @@ def test_among_alternatives_numbers_are_not_spelled_out_since_a_text_might_be_me
     assert restore_value("1", converted.restore) == "1"
 
 
+def test_beside_another_type_numbers_within_an_object_are_not_spelled_out_either():
+    converted = convert({"type": ["object", "string"], "properties": {"n": {"enum": [1, 2]}}})
+
+    assert converted.schema["anyOf"][0]["properties"]["n"]["type"] == "INTEGER"
+    assert converted.restore is None
+
+
 def test_null_is_no_alternative_that_numbers_could_be_mistaken_for():
     converted = convert({"anyOf": [{"type": "integer", "enum": [1, 2]}, {"type": "null"}]})
 

@@ -72,6 +72,13 @@ def test_refused_urls_name_their_part():
     assert "sig=1" not in caught.value.message
 
 
+@pytest.mark.parametrize("setting", ["fetch", "pass"])
+def test_a_url_that_cannot_be_read_is_left_to_the_fetcher(setting):
+    broken = Media(mime_type=None, uri="http://[", param="p")
+
+    assert bool(settle(request(broken), setting)[1]) is (setting == "fetch")
+
+
 def test_a_request_without_urls_is_left_alone():
     plain = Request(
         model="m", turns=(Turn(role=Role.USER, parts=(Text(text="x"), Media(mime_type="a/b", data="AA=="))),)

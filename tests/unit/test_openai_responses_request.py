@@ -633,8 +633,11 @@ def test_settings_are_read():
     assert request.notices == ()
 
 
-def test_summaries_are_left_to_the_policy_where_nothing_is_said():
-    assert decode(reasoning={"effort": "low"}).thinking.summaries is None
+def test_summaries_come_only_to_who_asks_for_them():
+    assert decode().thinking.summaries is False
+    assert decode(reasoning={"effort": "low"}).thinking.summaries is False
+    assert decode(reasoning={"summary": None}).thinking.summaries is False
+    assert decode(reasoning={"summary": "auto"}).thinking.summaries is True
     assert decode(reasoning={"generate_summary": "auto"}).thinking.summaries is True
 
 
