@@ -3,12 +3,16 @@
     what upstream said                              cause        lasts
     429 of a minute, or without a word              LIMIT        what upstream asked, else 5 s, doubling
     429 of a day, or a limit of 0                   DAY          until midnight in California
-    503, 529, no capacity for the model             CAPACITY     what upstream asked, else 1 s, doubling
     credential refused, permission, billing         CREDENTIAL   60 s, doubling; for all models
+    503, 529, no capacity for the model             CAPACITY     what upstream asked, else 1 s, doubling
     500, 502, 504, no connection, TLS, cut early    TROUBLE      0.5 s, doubling
     anything that is the request's own fault        none         no account suffers
 
-Every time is capped at ten minutes but the day's. Pure: time comes in as Unix seconds.
+Every time is capped at ten minutes but the day's. The first three of these are limits: whoever has met one is not asked
+before it ends. CAPACITY and TROUBLE only make an account the second choice, and hold up the request that met them: they
+may be the accident of one request, and where nobody else is there the next one may well be served.
+
+Pure: time comes in as Unix seconds.
 """
 
 import math
@@ -37,6 +41,9 @@ class Cause(Enum):
     CREDENTIAL = "its credential is refused"
     TROUBLE = "upstream trouble"
 
+
+# Causes that are no limit: others are preferred, but the account is asked where nobody else can be.
+PASSING = frozenset({Cause.CAPACITY, Cause.TROUBLE})
 
 # Error -> cause, first match; None for what is no account's doing. The order matters: UpstreamRateLimited is split by
 # whether the day is spent.

@@ -24,6 +24,7 @@ from .account import Account, from_environment, key_id
 from .cooldowns import (
     ANY_MODEL,
     LEAST_KEPT_SECONDS,
+    PASSING,
     STEP_CAP_SECONDS,
     Cause,
     CoolDown,
@@ -147,6 +148,7 @@ class Pool:
         patience: how many seconds the session's own account is worth waiting for.
         """
         ready: list[Account] = []
+        second: list[Account] = []  # nobody's first choice, and better than nobody
         skips: list[tuple[str, str]] = []
         waits: list[tuple[float, CoolDown | None]] = []
         home = self.sessions.find(session, now) if mode == CACHE_FIRST and session is not None else None
@@ -161,6 +163,9 @@ class Pool:
             if cool_down is not None:
                 until = cool_down.until
                 skips.append((account.id, f"{cool_down.cause.value} for {until - now:.0f} s"))
+                is_passing = cool_down.cause in PASSING and account.id not in tried
+                if is_passing and not self._busy(account, now)[1]:
+                    second.append(account)
             else:
                 until, why = self._busy(account, now)
                 if not why:
@@ -179,6 +184,10 @@ class Pool:
             rank = _RANKS[mode]
             chosen = min(ready, key=lambda a: self._rank(a, model, tried, avoid, home, now, rank))
             return Pick(account=chosen, skips=told)
+        if second:
+            rank = _RANKS[mode]
+            chosen = min(second, key=lambda a: self._rank(a, model, tried, avoid, home, now, rank))
+            return Pick(account=chosen, skips=tuple(skip for skip in told if skip[0] != chosen.id))
         if not waits:
             return Pick(account=None, skips=told, is_busy=is_busy)
         soonest, cool_down = min(waits, key=lambda pair: pair[0])
@@ -277,8 +286,8 @@ class Pool:
         if error is None:
             for key in ((account.quota, model), (account.id, ANY_MODEL)):
                 old = self._cool_downs.get(key)
-                # One that still holds came while this attempt was under way, so its success says nothing about it.
-                if old is not None and old.until <= now:
+                # A limit that still holds came while this attempt was under way: its success says nothing about it.
+                if old is not None and (old.until <= now or (ticket.is_probe and old.cause in PASSING)):
                     self._forget(key)
             return
         cause = cause_of(error)

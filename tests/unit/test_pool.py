@@ -280,3 +280,24 @@ def test_no_request_fails_while_an_account_could_serve_and_none_is_tried_while_i
             picked = None
         if picked is None:
             assert all(truth.get((name, model), 0.0) > now for name in names)
+
+
+@pytest.mark.parametrize(
+    "error", [UpstreamFailed("cut"), UpstreamOverloaded("busy"), UpstreamOverloaded("x", retry_after_seconds=30)]
+)
+def test_the_accident_of_one_request_does_not_keep_others_from_the_only_account(error):
+    scheduler = pool("a")
+    attempt(scheduler, FLASH, NOW, error)
+
+    assert scheduler.pick(FLASH, NOW, frozenset({"a"})).account is None  # who met it waits
+    assert attempt(scheduler, FLASH, NOW) == "a"
+    assert scheduler.pick(FLASH, NOW, frozenset({"a"})).account.id == "a"  # and its success ends the wait
+
+
+def test_where_somebody_else_can_serve_a_shaky_account_is_passed_by():
+    scheduler = pool("a", "b")
+    attempt(scheduler, FLASH, NOW, UpstreamFailed("cut"))
+
+    assert [attempt(scheduler, FLASH, NOW + 0.1) for _ in range(3)] == ["b", "b", "b"]
+    assert attempt(scheduler, FLASH, NOW + 0.1, limited(30)) == "b"
+    assert attempt(scheduler, FLASH, NOW + 0.2) == "a"
