@@ -7,7 +7,7 @@ circle (`tests/test_layers.py` holds this):
       records                                       values and rules, no I/O
     config, routes, auth, browser, models, pacific,
       cooldowns, credentials, account, sessions,
-      traits, pool, accounts, signatures            decisions, pure
+      traits, pool, accounts, oauth, signatures     decisions, pure
     frontends/*, backends/*                         one codec a protocol, pure
     simulator/*                                     a Gemini of its own, for offline use and tests
     targets, attempts, exchange, media, resources,

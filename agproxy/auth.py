@@ -5,6 +5,7 @@ The first of three headers that is there decides, so that a tool which sends sev
 """
 
 import hmac
+from functools import lru_cache
 from hashlib import sha256
 
 from .config import Config
@@ -39,9 +40,15 @@ def key_name(headers: Headers, keys: tuple[tuple[str, str], ...]) -> str | None:
     digest = sha256(given.encode("latin-1", "backslashreplace")).digest()
     found = None
     for name, key in keys:
-        if hmac.compare_digest(digest, sha256(key.encode()).digest()):
+        if hmac.compare_digest(digest, _digest(key)):
             found = name
     return found
+
+
+@lru_cache(maxsize=1024)
+def _digest(key: str) -> bytes:
+    """Of a configured key."""
+    return sha256(key.encode()).digest()
 
 
 def check(config: Config, headers: Headers, *, is_health: bool) -> str | None:

@@ -374,7 +374,7 @@ ORDER: dict[str, dict[type[Event], str]] = {
 def _with_text(part: Part, pieces: list[str]) -> Part:
     match part:
         case Text() | Reasoning():
-            return replace(part, text=part.text + "".join(pieces))
+            return type(part)(text=part.text + "".join(pieces), opaque=part.opaque)
         case ToolCall():
             return replace(part, arguments=part.arguments + "".join(pieces))
         case Media() | ToolResult() | Code() | CodeOutput():
@@ -433,7 +433,8 @@ class Folder:
             case _:
                 assert_never(event)
 
-    def result(self) -> Response:
+    def result(self, ended: int | None = None) -> Response:
+        """The whole answer. ended: Unix seconds, where the events do not say it."""
         if self._start is None or self._end is None:
             raise IllegalOrderError("the events end without MessageEnded")
         return Response(
@@ -444,7 +445,7 @@ class Folder:
             ),
             usage=self._end.usage,
             notices=self._end.notices,
-            ended=self._end.ended,
+            ended=self._end.ended if ended is None else ended,
         )
 
 

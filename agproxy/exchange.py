@@ -67,7 +67,8 @@ class Progress:
     outcomes: list[str] = field(default_factory=list)
 
     def note(self, notices: tuple[Notice, ...]) -> None:
-        self.notices += tuple(notice for notice in notices if notice not in self.notices)
+        if notices:
+            self.notices += tuple(notice for notice in notices if notice not in self.notices)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,11 +150,19 @@ class Upstream:
         self.clock = clock
         self.base_url = base_url
         self.signatures = SignatureMemory()
+        self._policy_of: Config | None = None
+        self._policy = Policy()
         self.attempts = Attempts(config=lambda: self.config, pool=pool, now=now, tokens=tokens, on_revoked=on_revoked)
 
     @property
     def policy(self) -> Policy:
         config = self.config
+        if config is not self._policy_of:
+            self._policy_of, self._policy = config, self._make_policy(config)
+        return self._policy
+
+    @staticmethod
+    def _make_policy(config: Config) -> Policy:
         return Policy(
             thoughts=config.thoughts,
             late_system=config.late_system,
@@ -213,7 +222,7 @@ class Upstream:
                     exchange.request.sampling.candidates,
                 ),
             )
-        return frontend.encode_response(replace(response, ended=int(self.now())), exchange)
+        return frontend.encode_response(response, exchange)
 
     async def _unary_leg(self, leg: Leg, exchange: Exchange, progress: Progress) -> Response:
         response = await self.over_models(progress, lambda: self._unary_on_model(leg, exchange, progress))
@@ -235,7 +244,7 @@ class Upstream:
             folder = Folder()
             for event in (*decoder.feed(chunk), *decoder.finish()):
                 folder.feed(event)
-            return folder.result()
+            return folder.result(ended=int(self.now()))
 
         try:
             return await self.attempts.run(progress, attempt)

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import lru_cache, partial
 from urllib.parse import parse_qsl
 
 from . import __version__, auth, browser, jsontext, models, routes
@@ -77,6 +78,21 @@ def build_routes() -> tuple[routes.Route, ...]:
             by_body=(("input", "openai_responses"), ("messages", "openai_chat")),
         ),
     ]
+    # A base URL that already names the path, as it is pasted from documentation.
+    table.append(
+        routes.Route(
+            method="POST", pattern="/chat/completions/chat/completions", frontend="openai_chat", action="create"
+        )
+    )
+    # Chat's stored completions: none are kept, which a list says with an empty one.
+    table.append(routes.Route(method="GET", pattern="/chat/completions", frontend=_SYSTEM, action="list_none"))
+    for method, pattern in (
+        ("GET", "/chat/completions/{completion}"),
+        ("POST", "/chat/completions/{completion}"),
+        ("DELETE", "/chat/completions/{completion}"),
+        ("GET", "/chat/completions/{completion}/messages"),
+    ):
+        table.append(routes.Route(method=method, pattern=pattern, frontend=_SYSTEM, action="find_none"))
     for name, frontend in FRONTENDS.items():
         table += [
             routes.Route(method=m, pattern=p, frontend=name, action=a, read_as=_READ_AS.get((name, a), ()))
@@ -85,6 +101,7 @@ def build_routes() -> tuple[routes.Route, ...]:
     return tuple(table)
 
 
+_JSON_HEADERS = (("content-type", JSON),)
 _HEALTH = frozenset({("healthz",), ("health",), ("readyz",)})
 
 
@@ -122,7 +139,10 @@ class Gateway:
         self._clock = clock
         self._new_id = new_id
         self._routes = build_routes()
+        # Finding a route in the table takes 12 us. Wrong paths raise and are not kept.
+        self._match = lru_cache(maxsize=64)(partial(routes.match, self._routes))
         self._listed: tuple[str, ...] = ()
+        self._listed_names: frozenset[str] = frozenset()
         self._listed_at = float("-inf")
         self._listing: asyncio.Task[None] | None = None
 
@@ -194,7 +214,7 @@ class Gateway:
         client = auth.check(config, headers, is_health=routes.segments(request.path) in _HEALTH)
         browser.check_origin(config, headers, has_key=client is not None)
         browser.check_upgrade(headers)
-        match = routes.match(self._routes, request.method, request.path)
+        match = self._match(request.method, request.path)
         action = match.route.action
         if action == "create":
             await self._create(match.route, client or "", progress, reply)
@@ -328,7 +348,7 @@ class Gateway:
 
     def _resolve(self, name: str) -> models.Resolved:
         config = self.config
-        return models.resolve(name, config.model_map, config.default_model, frozenset(self._listed))
+        return models.resolve(name, config.model_map, config.default_model, self._listed_names)
 
     # --- routes of the gateway's own
 
@@ -342,6 +362,10 @@ class Gateway:
                 return {"status": "ok", "version": __version__, "accounts": len(self.pool.accounts)}
             case "root":
                 return {"name": "agproxy", "version": __version__, "base_url": "/v1"}
+            case "list_none":
+                return _openai.EMPTY_LIST
+            case "find_none":
+                raise NotFound(f"Completion {params['completion'][:64]!r} not found: completions are not stored.")
             case "list_models":
                 await self._list_upstream()
                 return _openai.encode_models(
@@ -396,6 +420,7 @@ class Gateway:
             log.warning("the model list of upstream could not be had: it is not JSON")
         else:
             self._listed = tuple(dict.fromkeys(names))
+            self._listed_names = frozenset(names)
         self._listed_at = self._clock()
 
     # --- answers
@@ -410,7 +435,7 @@ class Gateway:
             headers.append(("x-mapped-model", header_safe(progress.model)))
         account = progress.account
         if account is not None:
-            headers.append(("x-account-id", account.id))
+            headers.append(("x-account-id", header_safe(account.id, 200)))
             audience = self.config.account_email
             if account.email and (audience == "all" or (audience == "loopback" and is_loopback(progress.request.peer))):
                 headers.append(("x-account-email", header_safe(account.email)))
@@ -422,12 +447,12 @@ class Gateway:
         return tuple(headers)
 
     def _send_json(self, reply: Reply, body: jsontext.JsonObject, progress: Progress) -> None:
-        response = HttpResponse(status=200, headers=(("content-type", JSON),), body=jsontext.dumps(body))
-        self._send(reply, response, progress)
+        self._send(reply, HttpResponse(status=200, headers=_JSON_HEADERS, body=jsontext.dumps(body)), progress)
 
     def _send(self, reply: Reply, response: HttpResponse, progress: Progress) -> None:
         self._log_end(progress, response.status, None)
-        reply.send(replace(response, headers=response.headers + self._headers(progress)))
+        headers = response.headers + self._headers(progress)
+        reply.send(HttpResponse(status=response.status, headers=headers, body=response.body))
 
     def _error_response(self, error: GatewayError, frontend: Frontend) -> HttpResponse:
         headers: list[tuple[str, str]] = [("content-type", JSON), *error.headers]

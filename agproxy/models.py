@@ -10,6 +10,7 @@ one that comes first in the alphabet. Pure; what upstream lists is handed in.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import assert_never
 
 from .errors import NotFound
@@ -65,6 +66,8 @@ SUCCESSORS: dict[str, str] = {
 
 NATIVE = ("gemini-", "gemma-")
 _PREFIXES = ("models/", "google/", "gemini/")
+# Who routes between vendors writes whose model it is before a name of the built-in table.
+_VENDORS = ("openai/", "anthropic/")
 
 
 class Kind(Enum):
@@ -191,19 +194,32 @@ def candidates(
     bare = _bare(folded)
     if bare.startswith(NATIVE) or bare in listed:
         yield candidate(Kind.NATIVE, bare, bare)
-    if folded in BUILT_IN and "*" not in folded:
-        yield candidate(Kind.BUILT_IN, folded, BUILT_IN[folded])
-    for pattern, model in _wildcards(folded, BUILT_IN.items()):
+    plain = next((folded.removeprefix(vendor) for vendor in _VENDORS if folded.startswith(vendor)), folded)
+    if plain in BUILT_IN and "*" not in plain:
+        yield candidate(Kind.BUILT_IN, plain, BUILT_IN[plain])
+    for pattern, model in _wildcards(plain, BUILT_IN.items()):
         yield candidate(Kind.BUILT_IN_WILDCARD, pattern, model)
     if default:
         yield candidate(Kind.DEFAULT, "", default)
+
+
+_MOST_KEPT_CHARACTERS = 200
+
+
+@lru_cache(maxsize=256)
+def _first(
+    name: str, user_rules: tuple[tuple[str, str], ...], default: str, listed: frozenset[str]
+) -> Candidate | None:
+    return next(candidates(name, user_rules, default, listed), None)
 
 
 def resolve(
     name: str, user_rules: tuple[tuple[str, str], ...], default: str, listed: frozenset[str] = frozenset()
 ) -> Resolved:
     """The model for a client's name. Raises NotFound `model_not_found` where no rule takes it."""
-    winner = next(candidates(name, user_rules, default, listed), None)
+    # What names mean is kept; but a name may be as long as a body.
+    find = _first if len(name) <= _MOST_KEPT_CHARACTERS else _first.__wrapped__
+    winner = find(name, user_rules, default, listed)
     if winner is None:
         message = f"The model `{name[:200]}` does not exist or you do not have access to it."
         raise NotFound(message, code="model_not_found")

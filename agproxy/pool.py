@@ -155,10 +155,10 @@ class Pool:
         home_wait: float | None = None
         is_busy = False
         for account in self._accounts:
-            if not account.serves(model):
+            if account.models and not account.serves(model):
                 skips.append((account.id, "its owner does not let it serve this model"))
                 continue
-            cool_down = self._cooling(account, model, now)
+            cool_down = self._cooling(account, model, now) if self._cool_downs else None
             until: float | None
             if cool_down is not None:
                 until = cool_down.until
@@ -182,6 +182,8 @@ class Pool:
             if home is not None and home_wait is not None and home not in tried and 0 < home_wait <= patience:
                 return Pick(account=None, ready_at=now + home_wait, skips=told, is_busy=is_busy, is_held=True)
             rank = _RANKS[mode]
+            if len(ready) == 1:
+                return Pick(account=ready[0], skips=told)
             chosen = min(ready, key=lambda a: self._rank(a, model, tried, avoid, home, now, rank))
             return Pick(account=chosen, skips=told)
         if second:

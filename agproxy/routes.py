@@ -7,6 +7,7 @@ one segment, `{name...}` as the last one takes the rest, since model ids may hol
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote
 
 from .errors import HttpRefused, NotFound
@@ -32,11 +33,14 @@ class Match:
     params: dict[str, str]
 
 
+@lru_cache(maxsize=64)
 def segments(path: str) -> tuple[str, ...]:
-    """The decoded segments of a path as sent, less empty ones and every leading `v1`."""
+    """The decoded segments of a path as sent, less empty ones, every leading `v1`, and Google's own `v1beta/openai`."""
     parts = [unquote(part) for part in path.split("/") if part]
-    while parts and parts[0] == "v1":
+    while parts[:1] == ["v1"]:
         del parts[0]
+    if parts[:2] == ["v1beta", "openai"]:
+        del parts[:2]
     return tuple(parts)
 
 

@@ -14,18 +14,8 @@ from .http11 import Headers, find
 MOST_SESSIONS = 10_000
 TTL_SECONDS = 3600.0  # upstream's implicit caches live for minutes; an hour keeps a slow talk together
 
-# Headers in which clients name their session, as they are seen from Codex, Claude Code, Kilo, OpenCode and Gemini CLI.
-_HEADERS = (
-    "x-session-id",
-    "session-id",
-    "session_id",
-    "conversation_id",
-    "x-conversation-id",
-    "x-claude-code-session-id",
-    "x-opencode-session",
-    "x-kilocode-taskid",
-    "x-session-affinity",
-)
+# Headers in which clients name their session: Codex, Claude Code, and what others use.
+_HEADERS = ("session-id", "thread-id", "x-claude-code-session-id", "x-session-id")
 
 
 def session_of(request: Request, headers: Headers) -> str:

@@ -133,7 +133,7 @@ def test_with_a_client_key_any_page_may_ask_if_it_brings_the_key(simulator, tmp_
 
 
 def test_options_without_an_origin_says_what_a_path_allows(gateway):
-    answer = ask(gateway.url, "OPTIONS", PATH)
+    answer = ask(gateway.url, "OPTIONS", "/v1/completions")
 
     assert (answer.status, answer.headers["allow"]) == (204, "OPTIONS, POST")
 

@@ -151,7 +151,7 @@ def test_an_unknown_model_and_an_unknown_route_are_404(gateway):
     lost = gateway.ask("/v1/chat/completion", {})
     assert lost.status == 404
     assert "/v1/chat/completions" in lost.json["error"]["message"]
-    wrong = gateway.ask("/v1/chat/completions")
+    wrong = gateway.ask("/v1/completions")
     assert (wrong.status, wrong.headers["allow"]) == (405, "OPTIONS, POST")
 
 

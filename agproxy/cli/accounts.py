@@ -14,13 +14,14 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import accounts, config, pool
-from ..accounts import Document, Entry
+from .. import accounts, config, credentials, pool, traits
+from ..accounts import Document, Entry, Record
 from ..errors import ConfigError
-from . import colour, common, probe, term
+from . import account_files, account_limits, account_traits, colour, common, login, probe, term
 from .common import EXIT_FAILED, add_home, home_of
 from .probe import Outcome
 
@@ -40,7 +41,7 @@ _FILE, _ENVIRONMENT = "file", "env"
 def add(commands: "Commands") -> None:
     parser = commands.add_parser(
         "accounts",
-        help="Gemini accounts: add, list, show, remove, enable, disable, test",
+        help="Gemini accounts: add, login, list, show, status, edit, remove, enable, disable, import, export, test",
         description="Accounts of accounts.json in the home folder. Those of GEMINI_API_KEY are used beside them.",
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
@@ -48,6 +49,13 @@ def add(commands: "Commands") -> None:
     adding.add_argument("--label", help="a name for it, which other actions take in place of the id")
     adding.add_argument("--email", help="the e-mail address of the Google account, for X-Account-Email")
     adding.add_argument("--disabled", action="store_true", help="keep it unused until 'accounts enable'")
+    adding.add_argument("--kind", choices=credentials.KINDS, default=credentials.API_KEY, help="kind of credential")
+    adding.add_argument("--file", help="a credentials file of Google's tools: authorized_user or service_account")
+    adding.add_argument(
+        "--run", dest="command_line", metavar="COMMAND", help="the command that prints a token, for --kind command"
+    )
+    adding.add_argument("--service-account", help="whose token, for --kind gce_metadata (default)")
+    account_traits.add_flags(adding)
     # Only to refuse them without repeating them.
     adding.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     adding.add_argument("--key", "--api-key", "-k", dest="flag", nargs="?", const="", help=argparse.SUPPRESS)
@@ -63,6 +71,23 @@ def add(commands: "Commands") -> None:
     ):
         changing = _action(actions, name, run, note)
         changing.add_argument("ids", metavar="ID", nargs="+", help="id, label, or the beginning of an id")
+    editing = _action(actions, "edit", _edit, "change what an account is told")
+    editing.add_argument("id", metavar="ID", help="id, label, or the beginning of an id")
+    editing.add_argument("--label", help="a name for it")
+    editing.add_argument("--email", help="the e-mail address of the Google account")
+    account_traits.add_flags(editing)
+    ordering = _action(actions, "reorder", _reorder, "put accounts first, in this order: for scheduling fill-first")
+    ordering.add_argument("ids", metavar="ID", nargs="+", help="id, label, or the beginning of an id")
+    importing = _action(actions, "import", _import, "add accounts of an export, a credentials file, or a list of keys")
+    importing.add_argument("file", metavar="FILE", nargs="?", help="the file (default: standard input)")
+    exporting = _action(actions, "export", _export, "write all accounts of the file with their secrets, as JSON")
+    exporting.add_argument("--keys", action="store_true", help="only API keys, one a line")
+    exporting.add_argument("--output", metavar="FILE", help="a new file, closed to others (default: standard output)")
+    watching = _action(actions, "status", _status, "the limits that hold for each account")
+    watching.add_argument("--json", action="store_true", help="as JSON")
+    forgetting = _action(actions, "reset", _reset, "forget the limits of accounts, or of all")
+    forgetting.add_argument("ids", metavar="ID", nargs="*", help="id, label, or the beginning of an id (default: all)")
+    login.add(_action(actions, "login", login.run, "sign in with Google and your own OAuth client"))
     testing = _action(actions, "test", _test, "make one small call with each account, or with those named")
     testing.add_argument("ids", metavar="ID", nargs="*", help="id, label, or the beginning of an id (default: all)")
     testing.add_argument("--model", default=_TEST_MODEL, help=f"model to call (default {_TEST_MODEL})")
@@ -162,11 +187,16 @@ def _add(options: argparse.Namespace) -> int:
     label = _checked(accounts.check_label, options.label, "--label")
     email = _checked(accounts.check_email, options.email, "--email")
     store = _store_of(options)
+    if options.kind != credentials.API_KEY or options.file or options.command_line:
+        return _add_credential(options, store, label, email)
     keys = _read_keys()
 
     def change(document: Document) -> Document:
         for key in keys:
             document = accounts.add(document, key, label=label, email=email, is_disabled=options.disabled)
+            record = document.find(pool.key_id(key))
+            assert record is not None
+            document = accounts.add_record(document, account_traits.apply(record, options))
         return document
 
     before, after = store.update(change, replaces_unusable=True)
@@ -181,6 +211,47 @@ def _add(options: argparse.Namespace) -> int:
         state = "" if entry.record.is_enabled else ", disabled"
         print(f"{outcome}: {entry.name} {accounts.mask(entry.record.key or '')}{state}{also}")
     return 0
+
+
+def _add_credential(options: argparse.Namespace, store: "AccountStore", label: str | None, email: str | None) -> int:
+    """Add an account of another kind than an API key."""
+    record = _credential_of(options)
+    record = replace(
+        record,
+        label=label or record.label,
+        email=email or record.email,
+        is_enabled=not options.disabled,
+    )
+    record = account_traits.apply(record, options)
+    before, _ = store.update(lambda document: accounts.add_record(document, record), replaces_unusable=True)
+    outcome = "added" if before.find(record.id) is None else "already there, changed"
+    print(f"{outcome}: {record.id}{f' ({record.label})' if record.label else ''}, {record.kind}")
+    return 0
+
+
+def _credential_of(options: argparse.Namespace) -> Record:
+    """The account that the flags describe; its secrets come from a file or from standard input."""
+    kind = credentials.COMMAND if options.command_line else options.kind
+    secret: dict[str, Any] = {}
+    if kind == credentials.COMMAND:
+        if not options.command_line:
+            raise ConfigError("--run: the command that prints a token was expected")
+        secret = {"command": options.command_line}
+    elif kind == credentials.METADATA:
+        secret = {"service_account": options.service_account} if options.service_account else {}
+    else:
+        place = options.file or "standard input"
+        (record, *others) = account_files.parse(account_files.read_input(options.file), place) or (None,)
+        if record is None or others or (kind != credentials.API_KEY and record.kind != kind):
+            wanted = " or ".join(credentials.FILE_TYPES)
+            raise ConfigError(f"{place}: one credentials file of the type {wanted} was expected")
+        return record
+    try:
+        credential = credentials.read(kind, secret)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    assert credential is not None
+    return Record(id=credentials.id_of(credential), kind=kind, secret=secret)
 
 
 def _checked(check: Callable[[str], str], text: str | None, flag: str) -> str | None:
@@ -264,8 +335,11 @@ def _show(options: argparse.Namespace) -> int:
     )
     for name in ("id", "label", "email", "kind", "state", "source", "key"):
         print(f"{name:<7}  {term.plain(shown[name] or '-')}")
-    if entry.record.more:
-        print(f"also     {term.plain(', '.join(entry.record.more))}: not known to this version, kept as it is")
+    for name in traits.NAMES:
+        if name in entry.record.more:
+            print(f"{name:<7}  {term.plain(json.dumps(entry.record.more[name], ensure_ascii=False))}")
+    if entry.record.unknown:
+        print(f"also     {term.plain(', '.join(entry.record.unknown))}: not known to this version, kept as it is")
     return 0
 
 
@@ -340,6 +414,66 @@ def _change(options: argparse.Namespace, change: Callable[[Document, str], Docum
 
     _store_of(options).update(change_all)
     return tuple(found.values())
+
+
+# --- edit, reorder, import, export, status, reset --------------------------------------------------------------
+
+
+def _edit(options: argparse.Namespace) -> int:
+    label = _checked(accounts.check_label, options.label, "--label")
+    email = _checked(accounts.check_email, options.email, "--email")
+    options.ids = [options.id]
+
+    def change(document: Document, id: str) -> Document:
+        record = document.find(id)
+        assert record is not None
+        if label is not None:
+            record = replace(record, label=label)
+        if email is not None:
+            record = replace(record, email=email or None)
+        return accounts.add_record(document, account_traits.apply(record, options))
+
+    for entry in _change(options, change):
+        print(f"changed: {entry.name}")
+    return 0
+
+
+def _reorder(options: argparse.Namespace) -> int:
+    def change(document: Document) -> Document:
+        entries = _entries(document)
+        return accounts.reorder(document, [accounts.find(entries, word).record.id for word in options.ids])
+
+    _, after = _store_of(options).update(change)
+    print("in order now: " + ", ".join(term.plain(record.label or record.id) for record in after.accounts))
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    records = account_files.parse(account_files.read_input(options.file), options.file or "standard input")
+    if not records:
+        raise ConfigError("there was no account in it")
+    before, _ = _store_of(options).update(
+        lambda document: account_files.join(document, records), replaces_unusable=True
+    )
+    for record in records:
+        print(
+            f"{'added' if before.find(record.id) is None else 'already there'}: {record.id}, {term.plain(record.kind)}"
+        )
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    return account_files.export(options, _store_of(options).load())
+
+
+def _status(options: argparse.Namespace) -> int:
+    return account_limits.status(options, _entries(_store_of(options).load()), home_of(options, os.environ))
+
+
+def _reset(options: argparse.Namespace) -> int:
+    entries = _entries(_store_of(options).load())
+    chosen = [accounts.find(entries, word) for word in options.ids] if options.ids else None
+    return account_limits.reset(chosen, home_of(options, os.environ))
 
 
 # --- test ------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from .. import __version__, models
+from .. import models
 from ..accounts import usable
 from ..config import Config
 from ..errors import ConfigError, GatewayError
@@ -169,18 +169,21 @@ def _as_json(found: Explanation) -> dict[str, Any]:
 
 
 async def _ask_upstream(settings: Config, accounts: tuple[Account, ...]) -> tuple[str, ...]:
-    """The models that the first account may use. Raises GatewayError."""
+    """The models that the first account with a key for the Gemini API may use. Raises GatewayError."""
     from .. import jsontext
-    from ..backends import Target, gemini
+    from ..account import GEMINI
+    from ..backends import gemini
     from ..embed import reaching
     from ..errors import UpstreamFailed
+    from ..targets import target_of
 
     async with reaching(settings, accounts) as reach:
-        if not reach.accounts:
+        account = next((one for one in reach.accounts if one.key and one.endpoint.kind == GEMINI), None)
+        if account is None:
             raise ConfigError(
                 "there is no account to ask: run `agproxy accounts add`, set GEMINI_API_KEY, or try --simulate on"
             )
-        target = Target(base_url=reach.base_url, key=reach.accounts[0].key, user_agent=f"agproxy/{__version__}")
+        target = target_of(account, account.key, reach.base_url)
         names: list[str] = []
         token: str | None = None
         for _ in range(_MOST_PAGES):

@@ -7,13 +7,16 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .. import __version__, jsontext
-from ..accounts import Entry, mask
+from .. import jsontext
+from ..accounts import Entry, account_of, mask
 from ..config import Config
 from ..errors import GatewayError, UpstreamFailed
 from ..http11 import Send
+
+if TYPE_CHECKING:
+    from ..io.tokens import Tokens
 
 _MOST_AT_ONCE = 16
 _LEAST_KEY = 8  # a shorter word may stand in a message by chance, and is no real key
@@ -38,38 +41,44 @@ def _parse(body: bytes) -> Any:
 
 async def call_all(settings: Config, entries: Sequence[Entry], model: str, seconds: float) -> list[Outcome]:
     """The outcomes in the accounts' order. seconds: for one call in all."""
-    from ..io.client import Client  # here, so that the other commands start without TLS's weight
+    from ..io.lines import Lines  # here, so that the other commands start without TLS's weight
+    from ..io.tokens import Tokens
 
-    client = Client(settings)
+    lines = Lines(settings)
+    tokens = Tokens(lines.send, time.time)
     places = asyncio.Semaphore(_MOST_AT_ONCE)
 
     async def call(entry: Entry) -> Outcome:
         async with places:
-            return await _call(settings, client.send, entry, model, seconds)
+            return await _call(settings, lines.send, tokens, entry, model, seconds)
 
     try:
         return await asyncio.gather(*(call(entry) for entry in entries))
     finally:
-        await client.close()
+        await tokens.close()
+        await lines.close()
 
 
-async def _call(settings: Config, send: Send, entry: Entry, model: str, seconds: float) -> Outcome:
+async def _call(settings: Config, send: Send, tokens: "Tokens", entry: Entry, model: str, seconds: float) -> Outcome:
     """One small call as the gateway would make it, its answer decoded as the gateway would."""
-    from ..backends import Target, gemini
+    from ..backends import gemini
     from ..conversation import Policy, Request, Role, Sampling, Text, Turn
+    from ..targets import target_of
 
-    key = entry.record.key
-    if key is None:
+    if not entry.is_known:
         return Outcome(fault=f"this version knows no accounts of the kind {entry.record.kind!r}")
+    account = account_of(entry)
+    key = account.key
     turn = Turn(role=Role.USER, parts=(Text(text="ping"),))
     request = Request(model=model, turns=(turn,), sampling=Sampling(max_output_tokens=_MOST_OUTPUT_TOKENS))
     base_url = f"{settings.upstream_url.rstrip('/')}/{settings.upstream_version}"
-    target = Target(base_url=base_url, key=key, user_agent=f"agproxy/{__version__}")
     status: int | None = None
     started = time.monotonic()
     fault = ""
     try:
         async with asyncio.timeout(seconds):
+            key = key or await tokens.token(account)
+            target = target_of(account, key, base_url)
             encoded = gemini.encode(request, model, Policy(thoughts=False))
             answer = await send(gemini.call(encoded, model, target, is_stream=False))
             status = answer.status
@@ -80,7 +89,7 @@ async def _call(settings: Config, send: Send, entry: Entry, model: str, seconds:
         if status != 200:
             raise gemini.decode_error(status, answer.headers, body)
         decoder = gemini.decoder(encoded, "test")
-        decoder.feed(_parse(body))
+        decoder.feed(gemini.unwrap(_parse(body)))
         decoder.finish()
     except TimeoutError:
         fault = f"no answer within {seconds:g} s"

@@ -39,6 +39,10 @@ def encode_error(error: GatewayError) -> JsonObject:
     return {"error": error_object(error)}
 
 
+# A list with nothing in it. `has_more` must be there and false: the SDK asks for ever without it.
+EMPTY_LIST: JsonObject = {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
+
+
 def encode_models(names: Sequence[str], created: int, owner: str) -> JsonObject:
     return {"object": "list", "data": [encode_model(name, created, owner) for name in names]}
 

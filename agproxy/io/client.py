@@ -227,6 +227,14 @@ class _Connection(asyncio.BufferedProtocol):
         self._is_write_paused = False
         self._unsent = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._patience = max(
+            1.0,
+            min(
+                config.upstream_keepalive_seconds,
+                config.upstream_idle_timeout_seconds,
+                config.first_byte_timeout_seconds,
+            ),
+        )
 
     @property
     def is_open(self) -> bool:
@@ -433,7 +441,8 @@ class _Connection(asyncio.BufferedProtocol):
         if self._timer is None or self._timer.when() > due:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self._loop.call_at(due, self._on_timer)
+            # No later than any time-out to come is due, so that it needs no new timer: a request has three of them.
+            self._timer = self._loop.call_at(min(due, self._loop.time() + self._patience), self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
@@ -475,6 +484,11 @@ class _Pool:
     @property
     def is_empty(self) -> bool:
         return self._open == 0 and not self._waiters
+
+    @property
+    def is_full(self) -> bool:
+        """Whether who wants a connection has to wait for somebody else's."""
+        return self._open >= self._limit and not self._resting
 
     async def acquire(self, *, fresh: bool) -> _Connection | None:
         """A resting connection, or None: a place for a new one, which counts until `forget` or `free`."""
@@ -637,7 +651,10 @@ class Client:
         if pool is None:
             pool = self._pools[origin] = _Pool(self._config.max_upstream_connections)
         try:
-            async with asyncio.timeout(self._config.connect_timeout_seconds):
+            if pool.is_full:
+                async with asyncio.timeout(self._config.connect_timeout_seconds):
+                    connection = await pool.acquire(fresh=fresh)
+            else:  # nothing to wait for, and a time-out costs as much as all the rest of this
                 connection = await pool.acquire(fresh=fresh)
         except TimeoutError:
             message = f"all {self._config.max_upstream_connections} connections to {origin.place} are in use"

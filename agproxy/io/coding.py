@@ -21,7 +21,9 @@ class TooLarge(ValueError):
 
 def coding_of(value: str | None) -> str | None:
     """The one coding that a Content-Encoding header names, None for none; CodingError for others and for several."""
-    names = [name for item in (value or "").split(",") if (name := item.strip().lower()) not in ("", "identity")]
+    if not value:
+        return None
+    names = [name for item in value.split(",") if (name := item.strip().lower()) not in ("", "identity")]
     if not names:
         return None
     if len(names) > 1 or names[0] not in _KNOWN:

@@ -9,6 +9,7 @@ import base64
 import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import h11
@@ -59,6 +60,7 @@ def join_host(host: str, port: int | None) -> str:
     return name if port is None else f"{name}:{port}"
 
 
+@lru_cache(maxsize=64)
 def is_loopback_host(host: str) -> bool:
     """Whether a URL's host is this machine: localhost, or a loopback address."""
     try:

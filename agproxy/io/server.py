@@ -312,13 +312,13 @@ class _Connection(asyncio.Protocol):
 
     def _begin(self, raw: bytes) -> None:
         """A whole head has come; what is behind it waits in the input."""
-        self._path = path_of(raw)
         self._is_head = raw.startswith(b"HEAD ")
         try:
             head = self._head = parse_head(raw, self._config.max_header_bytes)
             self._path = head.path
             self._check_head(head)
         except GatewayError as error:
+            self._path = self._path or path_of(raw)
             self._refuse(error)
             return
         self._tail = b""
@@ -595,7 +595,9 @@ class Server:
             return
         self._settled = asyncio.get_running_loop().create_future()
         try:
-            await asyncio.wait({self._settled}, timeout=seconds)  # not asyncio.timeout: 3.11.2 forgets it once cancelled
+            await asyncio.wait(
+                {self._settled}, timeout=seconds
+            )  # not asyncio.timeout: 3.11.2 forgets it once cancelled
         finally:
             self._settled = None
 

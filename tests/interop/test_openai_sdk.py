@@ -140,7 +140,7 @@ def test_an_upstream_limit_is_a_rate_limit_error_with_retry_after(client):
         client.chat.completions.create(model="gemini-2.5-limited", messages=user("hello [[sim:429=34.2]]"))
 
     assert caught.value.response.headers["retry-after"] == "35"
-    assert caught.value.response.headers["retry-after-ms"] == "34200"
+    assert 34_000 < int(caught.value.response.headers["retry-after-ms"]) <= 34_200  # what is left of it by then
     assert caught.value.code == "rate_limit_exceeded"
 
 

@@ -3,10 +3,12 @@
 import json
 
 import pytest
+import recorded
 
 from agproxy.backends.gemini.errors import decode_error
 from agproxy.cooldowns import Cause, cause_of
 from agproxy.errors import Retry
+from agproxy.pool import Account, Pool
 
 DAY = "GenerateRequestsPerDayPerProjectPerModel-FreeTier"
 MINUTE = "GenerateContentInputTokensPerModelPerMinute-FreeTier"
@@ -88,3 +90,25 @@ def test_only_a_401_may_be_a_token_that_is_merely_old():
     stale = [decode_error(s, (), json.dumps(rpc(s)[1]).encode()).is_stale for s in (401, 403)]
 
     assert stale == [True, False]
+
+
+RECORDED = {
+    "ai-sdk/google/google-429-retry-info.json": (429, Cause.LIMIT, 34.4),
+    "googleai/unary-failure-api-key.json": (400, Cause.CREDENTIAL, None),
+    "googleai/unary-failure-generativelanguage-api-not-enabled.json": (403, Cause.CREDENTIAL, None),
+}
+
+
+@pytest.mark.parametrize("file", RECORDED)
+def test_recorded_refusals_cool_down_whom_they_should(file):
+    if not (recorded.FOLDER / file).is_file():
+        pytest.skip(f"no recorded traffic at {recorded.FOLDER}: set AGPROXY_RECORDED")
+    status, cause, seconds = RECORDED[file]
+    error = decode_error(status, (), (recorded.FOLDER / file).read_bytes())
+    pool = Pool([Account(id="a", key="k"), Account(id="b", key="k")])
+    first = pool.pick("m", 0.0).account
+    pool.end(pool.begin(first, "m", 0.0), 0.0, error)
+
+    assert (cause_of(error), error.retry_after_seconds) == (cause, seconds)
+    assert pool.pick("m", 1.0).account.id == "b"
+    assert pool.pick("other", 1.0, frozenset({"b"})).account.id == ("b" if cause is Cause.CREDENTIAL else "a")

@@ -267,3 +267,9 @@ def test_an_explanation_of_a_name_that_no_rule_takes_has_no_winner():
     why = explain("llama", (("gpt-*", "gemini-b"),), "")
 
     assert (why.winner, why.losers, why.others) == (None, (), ("gpt-*",))
+
+
+@pytest.mark.parametrize("name", ["openai/gpt-4o", "OpenAI/GPT-4o", "anthropic/claude-sonnet-4-5"])
+def test_a_vendors_name_before_a_known_one_is_no_part_of_it(name):
+    assert resolve(name, (), "").model == resolve(name.partition("/")[2], (), "").model
+    assert resolve(name, ((name, "gemini-mine"),), "").model == "gemini-mine"

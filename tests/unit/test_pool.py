@@ -16,6 +16,7 @@ from agproxy.errors import (
 )
 from agproxy.pacific import next_midnight
 from agproxy.pool import STEP_CAP_SECONDS, Account, Cause, Pool, cause_of, error_of, from_environment, key_id
+from agproxy.sessions import Sessions
 
 FLASH, PRO = "gemini-2.5-flash", "gemini-2.5-pro"
 NOW = 1_800_000_000.0
@@ -301,3 +302,88 @@ def test_where_somebody_else_can_serve_a_shaky_account_is_passed_by():
     assert [attempt(scheduler, FLASH, NOW + 0.1) for _ in range(3)] == ["b", "b", "b"]
     assert attempt(scheduler, FLASH, NOW + 0.1, limited(30)) == "b"
     assert attempt(scheduler, FLASH, NOW + 0.2) == "a"
+
+
+# --- attempts that overlap -------------------------------------------------------------------------------------
+
+
+def test_a_success_that_began_before_the_limit_does_not_forget_it():
+    scheduler = pool("a")
+    slow = scheduler.begin(scheduler.pick(FLASH, NOW).account, FLASH, NOW)
+    attempt(scheduler, FLASH, NOW + 1, limited(60))
+    scheduler.end(slow, NOW + 10, None)
+
+    assert scheduler.pick(FLASH, NOW + 11).ready_at == NOW + 61
+
+
+def test_a_probe_stays_one_while_an_older_attempt_ends():
+    scheduler = pool("a", "b")
+    slow = scheduler.begin(account("a"), FLASH, NOW)
+    attempt(scheduler, FLASH, NOW, limited(300))  # b
+    scheduler.end(scheduler.begin(account("a"), FLASH, NOW), NOW, limited(10))
+    scheduler.begin(account("a"), FLASH, NOW + 11)
+    scheduler.release(slow)
+
+    scheduler.reset("b")
+    assert [scheduler.pick(FLASH, NOW + 11).account.id for _ in range(2)] == ["b", "b"]
+
+
+def test_an_account_that_went_and_came_back_counts_its_requests_from_zero():
+    scheduler = Pool([account("a", most_in_flight=1)])
+    ticket = scheduler.begin(account("a"), FLASH, NOW)
+    scheduler.accounts = ()
+    scheduler.accounts = (account("a", most_in_flight=1),)
+    scheduler.end(ticket, NOW, None)
+
+    again = scheduler.begin(scheduler.pick(FLASH, NOW).account, FLASH, NOW)
+    assert scheduler.pick(FLASH, NOW).account is None
+    scheduler.end(again, NOW, None)
+    assert scheduler.pick(FLASH, NOW).account.id == "a"
+
+
+def test_a_session_s_account_is_waited_for_only_while_it_is_worth_it():
+    scheduler = pool("a", "b")
+    first = scheduler.begin(account("a"), FLASH, NOW, "s")
+    scheduler.end(first, NOW, limited(8))
+    choice = {"mode": "cache-first", "session": "s"}
+
+    held = scheduler.pick(FLASH, NOW + 1, patience=10.0, **choice)
+    assert (held.account, held.is_held, held.ready_at) == (None, True, NOW + 8)
+    assert scheduler.pick(FLASH, NOW + 1, patience=5.0, **choice).account.id == "b"
+    assert scheduler.pick(FLASH, NOW + 1, frozenset({"a"}), patience=10.0, **choice).account.id == "b"
+    assert scheduler.pick(FLASH, NOW + 9, patience=10.0, **choice).account.id == "a"
+
+
+def test_sessions_are_bounded_and_forgotten_after_a_rest():
+    sessions = Sessions(most=2, ttl_seconds=100.0)
+    for number in range(3):
+        sessions.bind(f"s{number}", "a", NOW + number)
+
+    assert [sessions.find(f"s{number}", NOW + 3) for number in range(3)] == [None, "a", "a"]
+    assert sessions.find("s2", NOW + 103) is None
+    sessions.bind("s9", "b", NOW + 500)
+    assert len(sessions) == 1
+
+
+def test_an_account_that_was_slow_is_tried_anew_after_two_minutes():
+    scheduler = pool("slow", "quick")
+    for name, seconds in (("slow", 9.0), ("quick", 1.0)):
+        ticket = scheduler.begin(account(name), FLASH, NOW)
+        scheduler.answered(ticket, NOW + seconds)
+        scheduler.end(ticket, NOW + seconds, None)
+
+    assert scheduler.pick(FLASH, NOW + 20, mode="performance").account.id == "quick"
+    ticket = scheduler.begin(account("quick"), FLASH, NOW + 125)
+    scheduler.answered(ticket, NOW + 126)
+    scheduler.end(ticket, NOW + 126, None)
+    assert scheduler.pick(FLASH, NOW + 130, mode="performance").account.id == "slow"
+
+
+def test_only_what_lasts_is_news_for_the_disk():
+    scheduler = pool("a")
+    attempt(scheduler, FLASH, NOW, UpstreamFailed("cut"))
+    assert scheduler.version == 0
+    attempt(scheduler, FLASH, NOW + 1, limited(60))
+    assert scheduler.version == 1
+    attempt(scheduler, FLASH, NOW + 61)
+    assert scheduler.version == 2

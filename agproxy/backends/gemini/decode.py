@@ -108,6 +108,8 @@ def _logprob(value: Any) -> float:
 
 
 def _of_modality(details: Any, modality: str) -> int:
+    if not details:
+        return 0
     return sum(
         _count(as_dict(detail).get("tokenCount"))
         for detail in as_list(details)

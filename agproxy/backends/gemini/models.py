@@ -6,6 +6,7 @@ older ones do not think. Names without a version (`gemini-flash-latest`) move, s
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 MINIMAL, LOW, MEDIUM, HIGH = "MINIMAL", "LOW", "MEDIUM", "HIGH"
 
@@ -74,6 +75,7 @@ _TABLE: tuple[tuple[str, Facts], ...] = (
 _VERSION = re.compile(r"gem(?:ini|ma)-(\d+)(?:\.(\d+))?")
 
 
+@lru_cache(maxsize=256)  # a walk over the table costs 12 us; names are bounded by what a URL may hold
 def facts(model: str) -> Facts:
     """What is known of a model, by its name without `models/`."""
     for pattern, known in _TABLE:

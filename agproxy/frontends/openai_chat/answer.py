@@ -78,6 +78,7 @@ class _Shape:
     is_legacy: bool  # `functions` of 2023: one function_call instead of tool_calls
     freeform: frozenset[str]  # names of custom tools
     include_usage: bool
+    has_padding: bool  # `obfuscation`, which OpenAI pads chunks with; it may be empty, and is here
     has_image_field: bool  # images go into message.images instead of the content
 
     @classmethod
@@ -90,6 +91,7 @@ class _Shape:
                 tool.name for tool in exchange.request.tools if isinstance(tool, FunctionTool) and tool.is_freeform
             ),
             include_usage=bool(options.get("include_usage")),
+            has_padding=options.get("include_obfuscation") is not False,
             has_image_field=exchange.policy.images == "field",
         )
 
@@ -276,6 +278,8 @@ class StreamEncoder:
         }
         if self._shape.include_usage:
             chunk["usage"] = usage
+        if self._shape.has_padding:
+            chunk["obfuscation"] = ""
         return sse.encode(jsontext.dumps(chunk))
 
     def _one(self, index: int, delta: JsonObject, finish: str | None = None, logprobs: Any = None) -> bytes:

@@ -5,6 +5,7 @@ Knows the wire fields of the request, OpenAI's and the usual extensions (OpenRou
 clients echo: whole answer messages come back with their nulls, empty lists and keys of ours.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -85,6 +86,77 @@ _STREAM_OPTIONS = {
     "include_obfuscation": ignored("frames are not padded", False),
 }
 
+# What a message, and a part of its content, may hold; of the rest each kind is named once.
+_ECHOED = "echoed by clients from answers"
+_MESSAGE = {
+    "role": mapped("role"),
+    "content": mapped("parts"),
+    "tool_calls": mapped("functionCall"),
+    "function_call": mapped("functionCall"),
+    "tool_call_id": mapped("functionResponse.id"),
+    "refusal": mapped("text"),
+    "extra_content": mapped("thoughtSignature"),
+    "name": ignored("Gemini knows no names of speakers"),
+    "audio": ignored("spoken answers are not stored, so they cannot be named"),
+    "reasoning_content": mapped("nothing: Gemini wants only signatures back"),
+    "reasoning": mapped("nothing: Gemini wants only signatures back"),
+    "annotations": mapped(f"nothing: {_ECHOED}"),
+    "images": ignored("images go back as content parts"),
+    "parsed": mapped(f"nothing: {_ECHOED} by the SDK's helper"),
+    "id": mapped(f"nothing: {_ECHOED}"),
+    "index": mapped(f"nothing: {_ECHOED}"),
+    "logprobs": mapped(f"nothing: {_ECHOED}"),
+}
+_CACHE_MARK = ignored("Gemini caches by itself")
+_PART = {
+    "type": mapped(""),
+    "text": mapped("text"),
+    "refusal": mapped("text"),
+    "image_url": mapped("inlineData or fileData"),
+    "input_audio": mapped("inlineData"),
+    "file": mapped("inlineData"),
+    "video_url": mapped("inlineData or fileData"),
+    "cache_control": _CACHE_MARK,
+    "prompt_cache_breakpoint": _CACHE_MARK,
+}
+_TOOL = {"type": mapped(""), "function": mapped(""), "custom": mapped(""), "cache_control": _CACHE_MARK}
+_JSON_SCHEMA = {
+    "name": mapped("nothing: Gemini names no schemas"),
+    "schema": mapped("responseJsonSchema"),
+    "strict": mapped("nothing: Gemini always holds answers to the schema"),
+    "description": ignored("Gemini's schemas take descriptions of their parts only"),
+}
+_REASONING = {
+    "effort": mapped("thinkingConfig"),
+    "max_tokens": mapped("thinkingBudget"),
+    "exclude": mapped("includeThoughts"),
+    "enabled": mapped("nothing: it is the default"),
+    "summary": ignored("thoughts come as reasoning_content"),
+}
+# File name ending -> MIME type, for files that come as bare base64.
+_FILE_TYPES = {
+    "pdf": "application/pdf",
+    "txt": "text/plain",
+    "md": "text/markdown",
+    "csv": "text/csv",
+    "html": "text/html",
+    "htm": "text/html",
+    "css": "text/css",
+    "xml": "text/xml",
+    "rtf": "text/rtf",
+    "py": "text/x-python",
+    "js": "text/javascript",
+    "json": "application/json",
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+    "mp3": "audio/mpeg",
+    "wav": "audio/wav",
+    "mp4": "video/mp4",
+}
+_PDF_BASE64 = "JVBERi0"  # "%PDF-"
+
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
 _TIERS = ("auto", "default", "flex", "scale", "priority", "fast")
@@ -110,8 +182,8 @@ def decode_request(body: JsonObject) -> Request:
         tool_choice=_decode_tool_choice(body, tools, notices),
         parallel_tool_calls=_optional(body, "parallel_tool_calls", read.boolean),
         sampling=_decode_sampling(body, notices),
-        output=_decode_output(body),
-        thinking=_decode_thinking(body, google),
+        output=_decode_output(body, notices),
+        thinking=_decode_thinking(body, google, notices),
         service_tier=_optional_choice(body, "service_tier", _TIERS),
         cached_content=_optional(google, "cached_content", read.string),
         safety_settings=tuple(google.get("safety_settings") or ()),
@@ -145,13 +217,31 @@ def _check_stream_options(body: JsonObject, is_stream: bool) -> list[Notice]:
     return list(read.check(options, _STREAM_OPTIONS, "stream_options."))
 
 
+_SAMPLING = frozenset(
+    {
+        *("max_completion_tokens", "max_tokens", "temperature", "top_p", "top_k", "n", "stop", "seed"),
+        *("presence_penalty", "frequency_penalty", "logprobs", "top_logprobs"),
+    }
+)
+_NO_SAMPLING = Sampling()
+
+
 # --- sampling, output, thinking --------------------------------------------------------------------------------
 
 
 def _decode_sampling(body: JsonObject, notices: list[Notice]) -> Sampling:
+    if _SAMPLING.isdisjoint(body):
+        return _NO_SAMPLING
     limit = _optional(body, "max_completion_tokens", read.integer, 1)
+    older = _optional(body, "max_tokens", read.integer, 1)
     if limit is None:
-        limit = _optional(body, "max_tokens", read.integer, 1)
+        limit = older
+    elif older is not None:
+        notices.append(Notice(param="max_tokens", message="max_tokens: ignored beside max_completion_tokens"))
+    top_k = _optional(body, "top_k", read.integer)
+    if top_k is not None and top_k < 1:
+        notices.append(Notice(param="top_k", message="top_k: left out, below 1 it means no limit"))
+        top_k = None
     logprobs = bool(_optional(body, "logprobs", read.boolean))
     top = _optional(body, "top_logprobs", read.integer, 0, 20)
     if top is not None and not logprobs:
@@ -159,7 +249,7 @@ def _decode_sampling(body: JsonObject, notices: list[Notice]) -> Sampling:
     return Sampling(
         temperature=_optional(body, "temperature", read.number, 0, 2),
         top_p=_optional(body, "top_p", read.number, 0, 1),
-        top_k=_optional(body, "top_k", read.integer),
+        top_k=top_k,
         max_output_tokens=limit,
         stop=decode_stop(body.get("stop"), "stop", notices),
         seed=_optional(body, "seed", read.integer),
@@ -171,7 +261,7 @@ def _decode_sampling(body: JsonObject, notices: list[Notice]) -> Sampling:
     )
 
 
-def _decode_output(body: JsonObject) -> Output:
+def _decode_output(body: JsonObject, notices: list[Notice]) -> Output:
     modalities: tuple[str, ...] = ()
     if body.get("modalities") is not None:
         wanted = read.array(body["modalities"], "modalities", least=1)
@@ -193,10 +283,13 @@ def _decode_output(body: JsonObject) -> Output:
     )
     if kind == "text":
         return Output(modalities=modalities)
-    if kind == "json_object":
-        return Output(format=Format.JSON, modalities=modalities)
+    if kind == "json_object":  # a schema beside it is no field of OpenAI's, but its meaning is plain
+        schema = form.get("schema")
+        given = None if schema is None else read.obj(schema, "response_format.schema")
+        return Output(format=Format.JSON, schema=given, modalities=modalities)
     path = "response_format.json_schema"
     named = read.obj(read.required(form, "json_schema", "response_format."), path)
+    notices += read.check(named, _JSON_SCHEMA, path + ".")
     read.string(read.required(named, "name", path + "."), path + ".name")
     schema = named.get("schema")
     return Output(
@@ -227,13 +320,14 @@ def _google_extras(body: JsonObject, notices: list[Notice]) -> JsonObject:
     return google
 
 
-def _decode_thinking(body: JsonObject, google: JsonObject) -> Thinking:
+def _decode_thinking(body: JsonObject, google: JsonObject, notices: list[Notice]) -> Thinking:
     effort = _optional_choice(body, "reasoning_effort", _EFFORTS)
     budget: int | None = None
     summaries: bool | None = None
     level: str | None = None
     if body.get("reasoning") is not None:
         reasoning = read.obj(body["reasoning"], "reasoning")
+        notices += read.check(reasoning, _REASONING, "reasoning.")
         if reasoning.get("effort") is not None:
             effort = effort or read.one_of(reasoning["effort"], "reasoning.effort", _EFFORTS)
         if reasoning.get("max_tokens") is not None:
@@ -301,6 +395,8 @@ def _decode_tools(body: JsonObject, notices: list[Notice]) -> tuple[Tool, ...]:
         path = f"tools[{index}]"
         tool = read.obj(value, path)
         kind = read.string(read.required(tool, "type", path + "."), path + ".type")
+        if kind in ("function", "custom"):
+            notices += read.check(tool, _TOOL, path + ".")
         if kind == "function":
             tools.append(_decode_function(read.required(tool, "function", path + "."), path + ".function", notices))
         elif kind == "custom":
@@ -363,7 +459,8 @@ def _decode_tool_choice(body: JsonObject, tools: tuple[Tool, ...], notices: list
     if isinstance(value, str):
         read.one_of(value, path, ("none", "auto", "required"))
         if value != "none" and not tools:
-            raise InvalidRequest(f"'{path}' is only allowed when 'tools' are specified.", param=path)
+            needed = "functions" if path == "function_call" else "tools"
+            raise InvalidRequest(f"'{path}' is only allowed when '{needed}' are specified.", param=path)
         return ToolChoice(mode={"none": Mode.NONE, "auto": Mode.AUTO, "required": Mode.REQUIRED}[value])
     choice = read.obj(value, path)
     kind = read.required(choice, "type", path + ".")
@@ -417,6 +514,7 @@ class _Messages:
             path = f"messages[{index}]"
             message = read.obj(value, path)
             role = read.one_of(read.required(message, "role", path + "."), path + ".role", _ROLES)
+            self._name_ignored(message, _MESSAGE, "messages[].")
             if role in ("system", "developer"):
                 texts = self._texts(read.required(message, "content", path + "."), path + ".content")
                 if turns:
@@ -431,6 +529,12 @@ class _Messages:
                 turns.append(Turn(role=Role.USER, parts=(self._result(message, role, path),)))
         return tuple(system), tuple(turns)
 
+    def _name_ignored(self, value: JsonObject, table: Mapping[str, read.Field], place: str) -> None:
+        """Notices for fields without effect: each kind once, since long histories repeat them."""
+        for notice in read.check(value, table, place):
+            if notice not in self._notices:
+                self._notices.append(notice)
+
     def _texts(self, content: Any, path: str) -> tuple[Text, ...]:
         if isinstance(content, str):
             return (Text(text=content),)
@@ -440,6 +544,7 @@ class _Messages:
         for index, value in enumerate(content):
             here = f"{path}[{index}]"
             part = read.obj(value, here)
+            self._name_ignored(part, _PART, "messages[].content[].")
             read.one_of(read.required(part, "type", here + "."), here + ".type", ("text",))
             texts.append(Text(text=read.string(read.required(part, "text", here + "."), here + ".text")))
         return tuple(texts)
@@ -458,6 +563,7 @@ class _Messages:
 
     def _part(self, value: Any, path: str) -> Text | Media:
         part = read.obj(value, path)
+        self._name_ignored(part, _PART, "messages[].content[].")
         kind = read.required(part, "type", path + ".")
         if kind == "text":
             return Text(text=read.string(read.required(part, "text", path + "."), path + ".text"))
@@ -501,8 +607,15 @@ class _Messages:
         data = read.string(read.required(file, "file_data", path), path + "file_data")
         if data[:5].lower() == "data:":
             return read.media_from_url(data, path + "file_data")
-        name = read.string(file.get("filename") or "", path + "filename").lower()
-        mime = "text/plain" if name.endswith((".txt", ".md", ".csv")) else "application/pdf"
+        ending = read.string(file.get("filename") or "", path + "filename").lower().rpartition(".")[2]
+        mime = "application/pdf" if data.lstrip().startswith(_PDF_BASE64) else _FILE_TYPES.get(ending)
+        if mime is None:
+            raise InvalidRequest(
+                f"Invalid '{path}filename': the type of this file cannot be told from its name; send file_data as a "
+                "data URL.",
+                code="invalid_value",
+                param=path + "filename",
+            )
         return Media(mime_type=mime, data=read.checked_base64(data, path + "file_data"))
 
     def _assistant(self, message: JsonObject, path: str) -> tuple[Part, ...]:
@@ -557,17 +670,21 @@ class _Messages:
         return ToolCall(id=identifier, name=name, arguments=arguments, opaque=_signature(call))
 
     def _arguments(self, value: Any, path: str) -> str:
-        """Arguments as the JSON text of an object; none at all counts as {}."""
+        """Arguments as the JSON text of an object; none at all counts as {}. What a model once broke stands in the
+        history for ever, so it is carried as it is, under a name of its own, rather than end the conversation."""
         if value is None or value == "":
             return "{}"
         given = read.string(value, path)
         try:
             parsed = jsontext.loads(given)
         except ValueError:
-            raise InvalidRequest(f"Invalid '{path}': not valid JSON.", code="invalid_value", param=path) from None
-        if not isinstance(parsed, dict):
-            raise InvalidRequest(f"Invalid '{path}': not a JSON object.", code="invalid_value", param=path)
-        return given
+            parsed = given
+        if isinstance(parsed, dict):
+            return given
+        if parsed is None:
+            return "{}"
+        self._notices.append(Notice(message=f"{path}: no JSON object, told to the model as text"))
+        return jsontext.text({"_raw": given})
 
     def _result(self, message: JsonObject, role: str, path: str) -> ToolResult:
         content = message.get("content")

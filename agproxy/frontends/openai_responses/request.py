@@ -86,7 +86,7 @@ FIELDS: dict[str, Field] = {
 
 _REASONING: dict[str, Field] = {
     "effort": mapped("thinkingConfig"),
-    "summary": mapped("includeThoughts"),
+    "summary": mapped("includeThoughts; without it no thoughts, as at OpenAI"),
     "generate_summary": mapped("includeThoughts (the old name of summary)"),
     "context": ignored("which thoughts are kept is the client's choice of items", "auto", "current_turn", "all_turns"),
     "mode": ignored("Gemini has no such mode", "standard"),
@@ -290,4 +290,6 @@ def _decode_thinking(body: JsonObject, decoded: Decoded, notices: list[Notice]) 
         effort = read.one_of(decoded.effort, "input.reasoning.effort", _EFFORTS)
     summary = _optional(reasoning, "summary", read.one_of, _SUMMARIES, path="reasoning.")
     old = _optional(reasoning, "generate_summary", read.one_of, _SUMMARIES, path="reasoning.")
-    return Thinking(effort=effort, summaries=True if summary or old else None)
+    # Here a client has a field of its own to ask with, and OpenAI sends no summary to who does not ask: clients that
+    # know the events of summaries ask for them (llm-comply fails on them where it did not).
+    return Thinking(effort=effort, summaries=bool(summary or old))
