@@ -14,6 +14,7 @@ from agproxy.gateway import Gateway
 from agproxy.http11 import HttpRequest
 from agproxy.pool import Account, Pool
 
+PROMPT_SECONDS = 5.0  # what would otherwise wait for max_wait_seconds, 9 or 10
 CHAT = "/v1/chat/completions"
 FLASH, PRO, LITE = "gemini-2.5-flash", "gemini-2.5-pro", "gemini-2.5-flash-lite"
 ANSWER = {"candidates": [{"content": {"role": "model", "parts": [{"text": "hi"}]}, "finishReason": "STOP"}]}
@@ -164,7 +165,8 @@ def test_cache_first_waits_for_its_account_before_it_moves():
             await asyncio.sleep(0)
         assert len(upstream.calls) == 2, "the second waits though b is idle"
         upstream.gate.set()
-        return [(await task).headers["x-account-id"] for task in (busy, second)]
+        async with asyncio.timeout(PROMPT_SECONDS):
+            return [(await task).headers["x-account-id"] for task in (busy, second)]
 
     assert asyncio.run(main()) == ["a", "a"]
 
@@ -254,6 +256,56 @@ def test_a_client_that_leaves_the_line_holds_nobody_up():
     assert asyncio.run(main()) == [200, 200]
 
 
+def test_nobody_who_comes_later_takes_the_place_of_who_waits():
+    async def main():
+        upstream = Upstream()
+        front = gateway(upstream, account("a", most_in_flight=1))
+        upstream.gate = asyncio.Event()
+        order = []
+
+        async def one(name):
+            await chat(front, name)
+            order.append(name)
+
+        def answer(key, model):
+            if len(upstream.calls) == 1:  # the first is about to end: who comes now finds the account free before
+                tasks.append(asyncio.ensure_future(one("late")))
+            return Scripted.of(ANSWER)
+
+        upstream.answer = answer
+        tasks = [asyncio.ensure_future(one("first")), asyncio.ensure_future(one("waiting"))]
+        for _ in range(50):
+            await asyncio.sleep(0)
+        upstream.gate.set()
+        async with asyncio.timeout(PROMPT_SECONDS):
+            while len(order) < 3:
+                await asyncio.sleep(0)
+        return order
+
+    assert asyncio.run(main()) == ["first", "waiting", "late"]
+
+
+def test_who_leaves_at_the_very_moment_of_being_called_passes_the_call_on():
+    async def main():
+        upstream = Upstream()
+        front = gateway(upstream, account("a", most_in_flight=1))
+        upstream.gate = asyncio.Event()
+
+        def answer(key, model):
+            tasks[1].cancel()
+            return Scripted.of(ANSWER)
+
+        upstream.answer = answer
+        tasks = [asyncio.create_task(chat(front)) for _ in range(3)]
+        for _ in range(50):
+            await asyncio.sleep(0)
+        upstream.gate.set()
+        async with asyncio.timeout(PROMPT_SECONDS):
+            return (await tasks[2]).status
+
+    assert asyncio.run(main()) == 200
+
+
 def test_requests_per_minute_are_kept_to_and_told_with_the_time():
     clock = Clock()
     front = gateway(Upstream(), account("a", requests_per_minute=2), clock=clock, max_wait_seconds=0.0)
@@ -273,7 +325,8 @@ def test_an_account_that_comes_while_a_request_waits_serves_it_at_once():
         for _ in range(20):
             await asyncio.sleep(0)
         front.use_accounts((account("a"), account("b")))
-        return (await task).headers["x-account-id"]
+        async with asyncio.timeout(PROMPT_SECONDS):
+            return (await task).headers["x-account-id"]
 
     assert asyncio.run(main()) == "b"
 

@@ -1,11 +1,13 @@
 """An account's own proxy carries its calls and no others."""
 
 import asyncio
+import copy
 
 import pytest
 
 from agproxy.account import Account, Endpoint
-from agproxy.backends import gemini
+from agproxy.backends import Target, gemini
+from agproxy.backends.gemini.upstreams import fit
 from agproxy.config import Config
 from agproxy.errors import UpstreamFailed
 from agproxy.http11 import Call
@@ -100,3 +102,18 @@ def test_each_upstream_has_its_address(endpoint, url):
     assert made.url == url
     assert made.proxy == "http://proxy:1"
     assert dict(made.headers)["x-goog-api-key"] == "k"
+
+
+def test_what_other_upstreams_do_not_know_is_left_out_and_the_body_stays_as_it_was():
+    body = {"contents": [], "serviceTier": "flex", "toolConfig": {"includeServerSideToolInvocations": True}}
+    before = copy.deepcopy(body)
+    for kind in ("vertex", "code_assist"):
+        fitted, notices = fit(Target(base_url="u", key="k", user_agent="a", kind=kind), body)
+        assert fitted == {"contents": []}
+        assert len(notices) == 1
+    more = {"toolConfig": {"includeServerSideToolInvocations": True, "functionCallingConfig": {"mode": "ANY"}}}
+    assert fit(Target(base_url="u", key="k", user_agent="a", kind="vertex"), more)[0] == {
+        "toolConfig": {"functionCallingConfig": {"mode": "ANY"}}
+    }
+    assert body == before
+    assert fit(Target(base_url="u", key="k", user_agent="a"), body) == (body, ())

@@ -51,7 +51,8 @@ def test_an_account_is_read_as_it_is_written():
 
 
 def test_what_this_version_does_not_know_is_kept():
-    strange = {"id": "vertex-1", "kind": "workload_identity", "secret": {"file": "x"}, "weight": 3, "limits": {"rpm": 1}}
+    secret, limits = {"file": "x"}, {"rpm": 1}
+    strange = {"id": "vertex-1", "kind": "workload_identity", "secret": secret, "weight": 3, "limits": limits}
     known = row(secret={"api_key": KEY, "note": "n"}, project="p-1", models=["a*"])
 
     read = accounts.decode(text(known, strange, defaults={"proxy": None}, odd="\ud800"))

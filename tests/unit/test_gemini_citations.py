@@ -68,6 +68,13 @@ def test_words_that_come_twice_are_taken_near_their_offset():
     assert [(c.start, c.end) for c in found] == [(len(text) - 4, len(text))]
 
 
+def test_words_that_stand_far_before_their_offset_are_found_all_the_same():
+    text = "the words " + "x" * 300
+
+    assert cited(text, [web("a")], support(0, startIndex=200, endIndex=209, text="the words")) == [("the words", "a")]
+    assert cited(text, [web("a")], support(0, startIndex=64, endIndex=73, text="the words")) == [("the words", "a")]
+
+
 def test_words_that_stand_nowhere_leave_the_offsets():
     assert cited("one two", [web("a")], support(0, startIndex=4, endIndex=7, text="**two**")) == [("two", "a")]
 

@@ -298,6 +298,11 @@ def test_a_redirect_is_told_as_one():
     assert "redirect (302)" in decode_error(302, (("location", "https://evil"),), b"").message
 
 
+def test_an_error_without_words_is_told_by_its_status():
+    for body in (b'{"error": {}}', b'{"error": {"message": ""}}', b'{"error": {"message": 5}}'):
+        assert decode_error(400, (), body).message == "upstream answered 400"
+
+
 def test_the_http_status_goes_before_the_code_within():
     assert type(refusal(503, "UNAVAILABLE")) is UpstreamOverloaded
     error = decode_error(503, (), b'{"error": {"code": 400, "message": "x"}}')

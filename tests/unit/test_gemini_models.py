@@ -114,6 +114,7 @@ def test_a_budget_leaves_half_of_the_limit_to_the_answer():
 
     assert fitting_budget(flash, 24576, 10_000) == 5000
     assert fitting_budget(flash, 1024, 10_000) == 1024
+    assert fitting_budget(lite, 1024, 1024) == 512
     assert fitting_budget(lite, 1024, 1000) == 0  # its least is 512
     assert fitting_budget(pro, 1024, 100) == 128
 
@@ -190,6 +191,13 @@ def test_gemma_3_takes_no_system_instruction():
 def test_image_models_make_images(model):
     assert facts(model).makes_images
     assert not facts(model.replace("-image", "").replace("nano-banana-2.1", "x")).makes_images
+
+
+def test_a_version_that_nobody_knows_yet_is_judged_by_its_number():
+    assert facts("gemini-2.7-flash").budget == (1, 24576)
+    assert facts("gemini-2.4-flash").budget is None
+    assert facts("gemini-3.55-flash").levels == ("LOW", "MEDIUM", "HIGH")
+    assert not facts("gemini-3.55-flash").ignores_sampling
 
 
 @pytest.mark.parametrize("name", ["", "x", "gemini-", "gemini-" + "9" * 5000, "gemini-2.5" + "-tt" * 50_000, "gpt-4o"])

@@ -53,6 +53,12 @@ def test_no_spelling_meets_another_name_whatever_their_order():
         assert (spelled.there("a_b"), spelled.there("a_b_2"), spelled.there("_9")) == ("a_b", "a_b_2", "_9")
 
 
+def test_names_that_meet_are_numbered_from_two_on():
+    names = NameMap(["a/b", "a b", "a?b"])
+
+    assert [names.there(name) for name in ("a/b", "a b", "a?b")] == ["a_b", "a_b_2", "a_b_3"]
+
+
 def test_a_name_that_comes_twice_is_one_name():
     assert NameMap(["a/b", "a/b"]).there("a/b") == "a_b"
 

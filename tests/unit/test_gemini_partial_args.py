@@ -70,6 +70,12 @@ def test_objects_and_arrays_are_made_on_the_way():
     }
 
 
+def test_a_string_within_an_array_comes_in_pieces_too():
+    assert joined(("$.a[0]", "stringValue", "x"), ("$.a[0]", "stringValue", "y"), ("$.a[1]", "stringValue", "z")) == {
+        "a": ["xy", "z"]
+    }
+
+
 def test_whole_arguments_beside_pieces_are_kept():
     assert joined(("$.b", "numberValue", 2), args={"a": 1}) == {"a": 1, "b": 2}
 

@@ -27,6 +27,7 @@ def test_a_request_finds_its_own_headers():
     ("value", "safe"),
     [
         ("gpt-4o", "gpt-4o"),
+        (" ~", " ~"),
         ("a\r\nset-cookie: x", "a\\r\\nset-cookie: x"),
         ("\x00\x7f\t", "\\x00\\x7f\\t"),
         ("модель", "\\u043c\\u043e\\u0434\\u0435\\u043b\\u044c"),

@@ -489,8 +489,8 @@ def kill(home, rounds, seed):
 
 
 def kill_at_step(work, number):
-    """Run work in a child that is killed before the line of store.py or files.py with this number, in the order in which lines
-    run; whether it was."""
+    """Run work in a child that is killed before the line of store.py or files.py with this number, in the order in
+    which lines run; whether it was."""
     left = number
 
     def trace(frame, event, _):
