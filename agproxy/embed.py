@@ -154,6 +154,7 @@ async def listening(
         server = Server(config, gateway.handle, gateway.refuse, lambda: f"req_{os.urandom(16).hex()}")
         bound = await server.start([config.host], config.port)
         stack.push_async_callback(_drain, server, lambda: gateway.config.drain_seconds)
+        gateway.look_ahead()
         yield Running(bound=bound, reach=reach, gateway=gateway, server=server, close=server.close)
 
 

@@ -178,6 +178,10 @@ class Gateway:
         """Accounts have come or gone, or limits were forgotten: whoever waits for an account looks again."""
         self._upstream.attempts.accounts_changed()
 
+    def look_ahead(self) -> None:
+        """Begin to ask what upstream lists, so that the first requests know it; nobody waits for it."""
+        self._refresh_list()
+
     async def close(self) -> None:
         """End what runs beside the exchanges."""
         await self._resources.close()
@@ -269,6 +273,8 @@ class Gateway:
         progress.note(request.notices)
         if self.config.unsupported == "refuse":
             _refuse_unsupported(request)
+        if self._listed:  # an old list is renewed beside the request, which does not wait
+            self._refresh_list()
         resolved = self._resolve(request.model)
         progress.model, progress.fallbacks = resolved.model, resolved.fallbacks
         if self.config.scheduling == CACHE_FIRST:
@@ -385,13 +391,19 @@ class Gateway:
         return {"object": "agproxy.why", "request_id": request_id, "steps": steps}
 
     async def _list_upstream(self) -> None:
-        """Refresh what upstream lists, if that is old. The first caller waits a little, nobody longer."""
+        """Refresh what upstream lists, if that is old. While there is nothing yet, a caller waits a little for it."""
+        listing = self._refresh_list()
+        if listing is not None and not self._listed:
+            await asyncio.wait({listing}, timeout=_LIST_WAIT_SECONDS)
+
+    def _refresh_list(self) -> asyncio.Task[None] | None:
+        """The look at upstream's list that is under way, begun here where what is known is old; None where it is new."""
+        if self._listing is not None and not self._listing.done():
+            return self._listing
         if not self.pool.accounts or self._clock() - self._listed_at < _LIST_AGE_SECONDS:
-            return
-        if self._listing is None or self._listing.done():
-            self._listing = asyncio.create_task(self._fetch_list(), name="model list")
-        if not self._listed:
-            await asyncio.wait({self._listing}, timeout=_LIST_WAIT_SECONDS)
+            return None
+        self._listing = asyncio.create_task(self._fetch_list(), name="model list")
+        return self._listing
 
     async def _fetch_list(self) -> None:
         account = next((a for a in self.pool.accounts if a.endpoint.kind == GEMINI), None)

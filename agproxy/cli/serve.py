@@ -13,6 +13,7 @@ from .. import __version__, pool
 from ..accounts import usable
 from ..config import Config
 from ..io import logs
+from ..io.descriptors import SPARE, raise_limit
 from .accounts import gather
 from .colour import BOLD, YELLOW, paint, warn
 from .common import add_settings, home_of, load, wait_for_stop
@@ -63,8 +64,9 @@ def run(options: argparse.Namespace) -> int:
 async def _serve(settings: Config, accounts: tuple[pool.Account, ...], home: Path, reloader: Reloader) -> int:
     from ..embed import listening  # here, so that the other commands start without asyncio's and TLS's weight
 
+    most_files = raise_limit()
     async with listening(settings, accounts, home) as running, reloader.watching(running):
-        print(_banner(settings, running), file=sys.stderr, flush=True)
+        print(_banner(settings, running, most_files), file=sys.stderr, flush=True)
         _calm_the_collector()
         return await wait_for_stop(running.close, lambda: running.gateway.config.drain_seconds)
 
@@ -77,7 +79,7 @@ def _calm_the_collector() -> None:
     gc.set_threshold(10_000, 20, 20)
 
 
-def _banner(settings: Config, running: "Running") -> str:
+def _banner(settings: Config, running: "Running", most_files: int | None) -> str:
     urls, reach = running.urls, running.reach
     key = "YOUR_CLIENT_KEY" if settings.effective_auth_mode != "off" else "unused"
     header = "" if key == "unused" else f" -H 'Authorization: Bearer {key}'"
@@ -96,6 +98,10 @@ def _banner(settings: Config, running: "Running") -> str:
         )
         advice = "none in use: 'agproxy accounts add', or set GEMINI_API_KEY, or try --simulate auto"
         lines.append(f"  accounts   {known or advice}")
+    wanted = settings.max_connections * 2 + SPARE
+    if most_files is not None and most_files < wanted:
+        note = f"the limit is {most_files}, full use of max_connections takes {wanted}: raise it with ulimit -n"
+        lines.append(f"  open files {paint(note, YELLOW, sys.stderr)}")
     lines += [
         f'  python     OpenAI(base_url="{urls[0]}", api_key="{key}")',
         f"  curl       curl{header} {urls[0]}/chat/completions -d "
