@@ -397,7 +397,7 @@ class Gateway:
             await asyncio.wait({listing}, timeout=_LIST_WAIT_SECONDS)
 
     def _refresh_list(self) -> asyncio.Task[None] | None:
-        """The look at upstream's list that is under way, begun here where what is known is old; None where it is new."""
+        """The look at upstream's list under way, begun here where what is known is old; None where it is new."""
         if self._listing is not None and not self._listing.done():
             return self._listing
         if not self.pool.accounts or self._clock() - self._listed_at < _LIST_AGE_SECONDS:
