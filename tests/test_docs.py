@@ -132,9 +132,10 @@ def test_the_reader_of_commands_finds_them():
 
 def test_every_flag_that_readme_names_exists(capsys):
     helps = ""
-    for command in ("serve", "accounts", "config", "models", "translate", "simulate", "version"):
+    commands = [[name] for name in ("serve", "config", "models", "translate", "simulate", "version")]
+    for command in [*commands, *(["accounts", action] for action in ("add", "login", "edit", "list", "test"))]:
         with pytest.raises(SystemExit):
-            cli.main([command, "--help"])
+            cli.main([*command, "--help"])
         helps += capsys.readouterr().out
     named = {flag for span in spans(README) for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", span)}
     of_others = {"--model"}  # aider's

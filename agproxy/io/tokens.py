@@ -17,8 +17,8 @@ import h11
 
 from .. import __version__, credentials
 from ..account import Account
-from ..credentials import Command, Metadata, OAuthUser, ServiceAccount, Token
-from ..errors import UpstreamAuthFailed, UpstreamFailed
+from ..credentials import Command, Credential, Metadata, OAuthUser, ServiceAccount, Token
+from ..errors import CredentialRevoked, UpstreamAuthFailed, UpstreamFailed
 from ..http11 import Call, Send
 
 log = logging.getLogger("agproxy.tokens")
@@ -41,6 +41,7 @@ class Tokens:
         self._sign = sign or sign_rs256
         self._tokens: dict[str, Token] = {}
         self._fetches: dict[str, asyncio.Task[Token]] = {}
+        self._revoked: dict[Credential | None, str] = {}
 
     async def token(self, account: Account) -> str:
         """A token that serves now. Raises UpstreamAuthFailed, CredentialRevoked among them, or UpstreamFailed."""
@@ -50,6 +51,9 @@ class Tokens:
             if known.is_due(now):
                 self._fetch(account)
             return known.value
+        revoked = self._revoked.get(account.credential)
+        if revoked is not None:  # whoever still holds the account need not ask the endpoint once more
+            raise CredentialRevoked(revoked)
         # Shielded: a request that goes away leaves the fetch to the others that wait for it.
         return (await asyncio.shield(self._fetch(account))).value
 
@@ -81,6 +85,15 @@ class Tokens:
             log.warning("account %s: no token: %s", account.id, error)
 
     async def _fetch_now(self, account: Account) -> Token:
+        try:
+            token = self._tokens[account.id] = await self._had(account)
+        except CredentialRevoked as error:
+            self._revoked[account.credential] = error.message
+            raise
+        return token
+
+    async def _had(self, account: Account) -> Token:
+        """A new token, by the account's kind."""
         match account.credential:
             case OAuthUser() as user:
                 token = await self._ask(account, credentials.refresh_call(user, _USER_AGENT))
@@ -94,7 +107,6 @@ class Tokens:
                 token = credentials.decode_token(status, body, self._now())
             case None:
                 raise UpstreamAuthFailed(f"account {account.id} has no credential")
-        self._tokens[account.id] = token
         return token
 
     async def _ask(self, account: Account, call: Call) -> Token:

@@ -60,14 +60,27 @@ def test_500_requests_while_accounts_come_and_go(simulator, tmp_path, endpoint):
     running = start("serve", home=tmp_path, **environ)
     failures, served = [], set()
 
+    def in_force():
+        return sum("accounts in use" in line for line in running.lines)
+
     async def main():
         client = openai.AsyncOpenAI(base_url=running.base_url, api_key="unused", max_retries=0)
         left = iter(range(500))
+        turn = asyncio.Lock()
+
+        async def change(rows):
+            """Write the file, and wait until the gateway says that it is in force; the others ask on meanwhile."""
+            async with turn:
+                known = in_force()
+                write(tmp_path, rows)
+                async with asyncio.timeout(20):
+                    while in_force() == known:
+                        await client.models.list()
 
         async def work():
             for number in left:
                 if number % 25 == 0:
-                    write(tmp_path, stages[number // 25 % len(stages)])
+                    await change(stages[(number // 25 + 1) % len(stages)])
                 try:
                     raw = await client.chat.completions.with_raw_response.create(
                         model=MODELS[number % 3], messages=[{"role": "user", "content": f"Hello {number}"}]

@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import json
+import shutil
+import subprocess
 import sys
 from urllib.parse import parse_qsl
 
@@ -165,6 +167,24 @@ def test_a_service_account_signs_its_claim():
     assert signed == [("PEM", form["assertion"].rpartition(".")[0].encode())]
 
 
+def test_the_signature_is_one_that_openssl_takes(tmp_path):
+    pytest.importorskip("cryptography", reason="cryptography is not installed")
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl command here to check the signature with")
+    key, public, data, signature = (tmp_path / name for name in ("key", "public", "data", "signature"))
+    make = ["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", key]
+    subprocess.run([openssl, *make], check=True, capture_output=True)
+    subprocess.run([openssl, "pkey", "-in", key, "-pubout", "-out", public], check=True, capture_output=True)
+    data.write_bytes(b"head.claim")
+    signature.write_bytes(sign_rs256(key.read_text(), b"head.claim"))
+
+    verify = [openssl, "dgst", "-sha256", "-verify", public, "-signature", signature, data]
+    assert subprocess.run(verify, check=False, capture_output=True).returncode == 0
+    with pytest.raises(UpstreamAuthFailed, match="cannot be read"):
+        sign_rs256("PEM", b"data")
+
+
 def test_without_the_package_for_signatures_the_other_way_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.hashes", None)
     monkeypatch.setitem(sys.modules, "cryptography", None)
@@ -258,6 +278,20 @@ def test_a_forgotten_token_is_fetched_anew():
         return first, await tokens.token(ACCOUNT)
 
     assert asyncio.run(main()) == ("one", "two")
+
+
+def test_a_revoked_credential_is_not_asked_for_again_but_a_new_one_is():
+    async def main():
+        endpoint = Endpoint(Scripted.of({"error": "invalid_grant"}, 400), ok("new"))
+        tokens = Tokens(endpoint.send, lambda: NOW)
+        for _ in range(2):
+            with pytest.raises(CredentialRevoked, match="invalid_grant"):
+                await tokens.token(ACCOUNT)
+        assert len(endpoint.calls) == 1
+        fresh = OAuthUser(client_id="id", client_secret="s", refresh_token="another")
+        return await tokens.token(Account(id="oauth-1", credential=fresh))
+
+    assert asyncio.run(main()) == "new"
 
 
 def test_what_is_under_way_ends_with_the_gateway():
