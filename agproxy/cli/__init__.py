@@ -11,17 +11,28 @@ imported by the commands that need it, when they do.
 """
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
 
 from ..errors import ConfigError
-from . import accounts, models, serve, settings, simulate, translate, version
+from . import version
 from .colour import complain
 from .common import EXIT_INTERRUPTED, EXIT_USAGE, Parser, RawHelp, nearest
 from .term import never_fail
 
-_COMMANDS = (serve, accounts, settings, models, translate, simulate, version)
+# Command -> its module, in the order in which help names them. The one that is asked for is imported alone: the others
+# would double the time in which the gateway is up.
+_COMMANDS = {
+    "serve": "serve",
+    "accounts": "accounts",
+    "config": "settings",
+    "models": "models",
+    "translate": "translate",
+    "simulate": "simulate",
+    "version": "version",
+}
 
 _OWN_FLAGS = ("-h", "--help", "-V", "--version")
 _DESCRIPTION = "OpenAI's API for your tools, answers from Google Gemini. Without a COMMAND it is `serve`."
@@ -75,8 +86,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="agproxy", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=RawHelp)
     parser.add_argument("-V", "--version", action=version.ShowVersion)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in _COMMANDS:
-        command.add(commands)
+    wanted = _COMMANDS.get(arguments[0])
+    for module in _COMMANDS.values() if wanted is None else (wanted,):
+        importlib.import_module(f"{__name__}.{module}").add(commands)
     options, unknown = parser.parse_known_args(arguments)
     for name in ("names", "ids"):
         if name in options:  # argparse gives a list only the words before the next flag: these came after it
