@@ -305,6 +305,22 @@ class Stream:
     the last frames when the answer is complete or has failed, before the client hears of it.
     """
 
+    __slots__ = (
+        "_event_errors",
+        "_has_message",
+        "_head",
+        "_keep",
+        "_last_write",
+        "_timer",
+        "encoder",
+        "exchange",
+        "has_frames",
+        "last_frames",
+        "progress",
+        "reply",
+        "upstream",
+    )
+
     def __init__(
         self,
         upstream: Upstream,
@@ -378,8 +394,9 @@ class Stream:
         """All frames of one upstream read, in one write."""
         if not frames:
             return
-        self._start()
-        self.has_frames = True
+        if not self.has_frames:
+            self._start()
+            self.has_frames = True
         self._last_write = self.upstream.clock()
         self.reply.write(frames[0] if len(frames) == 1 else b"".join(frames))
 
@@ -409,6 +426,8 @@ class Stream:
 
 class _Leg:
     """One upstream stream of an answer."""
+
+    __slots__ = ("_decoder", "_encode", "end", "leg", "stream")
 
     def __init__(self, stream: Stream, leg: Leg, *, is_shared: bool) -> None:
         self.stream = stream

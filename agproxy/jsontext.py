@@ -7,6 +7,7 @@ protocol.
 
 import json
 import math
+from json.encoder import encode_basestring as _quote
 from typing import Any
 
 JsonObject = dict[str, Any]
@@ -28,6 +29,8 @@ def _finite(text: str) -> float:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+# What `decode` calls between its searches for white space, which cost as much again as the value of a chunk.
+_scan = _DECODER.scan_once  # type: ignore[attr-defined]
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False)
 _ASCII = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=False, check_circular=False)
 
@@ -37,14 +40,16 @@ def loads(text: str | bytes) -> Any:
     if isinstance(text, bytes):
         text = text.decode("utf-8-sig" if text.startswith(b"\xef\xbb\xbf") else "utf-8")
     try:
-        # `decode` searches for white space at both ends first, which costs as much again as a chunk's value.
-        value, end = _DECODER.raw_decode(text) if text.startswith(("{", "[")) else (None, -1)
+        try:
+            value, end = _scan(text, 0)
+        except StopIteration:
+            end = -1
         if end != len(text):
             value = _DECODER.decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    # Too few brackets for so many levels settle it for nearly every text; only the others are walked.
-    if isinstance(value, (dict, list)) and text.count("{") + text.count("[") > MAX_DEPTH:
+    # Too few characters or brackets for so many levels settle it for nearly every text; only the others are walked.
+    if len(text) > 2 * MAX_DEPTH and text.count("{") + text.count("[") > MAX_DEPTH and isinstance(value, (dict, list)):
         _check_depth(value)
     return value
 
@@ -69,6 +74,14 @@ def text(value: Any) -> str:
         return _ENCODER.encode(value)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def quoted(text: str) -> bytes:
+    """The JSON of a text, as `dumps` has it: the hot path of a stream, at a third of the cost."""
+    try:
+        return _quote(text).encode()
+    except UnicodeEncodeError:
+        return _ASCII.encode(text).encode()
 
 
 def dumps(value: Any) -> bytes:

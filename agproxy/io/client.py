@@ -45,6 +45,24 @@ class _Stale(Exception):
 class _Answer:
     """One upstream answer: `http11.UpstreamReply`, and the Flow that a slow client pauses."""
 
+    __slots__ = (
+        "_config",
+        "_connection",
+        "_error",
+        "_feed",
+        "_inflater",
+        "_is_used",
+        "_kept",
+        "_kept_bytes",
+        "_place",
+        "_waiter",
+        "deadline",
+        "has_head",
+        "headers",
+        "is_slow",
+        "status",
+    )
+
     def __init__(self, connection: "_Connection", config: Config, deadline: float) -> None:
         self.status = 0
         self.headers: Headers = ()
@@ -206,6 +224,27 @@ class _Connection(asyncio.BufferedProtocol):
     itself asyncio allocates 256 KiB for each read; where the heap has no such hole, that costs as much as all the rest
     (measured: 30 us a chunk instead of 17).
     """
+
+    __slots__ = (
+        "_answer",
+        "_buffer",
+        "_config",
+        "_has_bytes",
+        "_is_lost",
+        "_is_write_paused",
+        "_loop",
+        "_on_lost",
+        "_outgoing",
+        "_patience",
+        "_reader",
+        "_served",
+        "_stamp",
+        "_timer",
+        "_transport",
+        "_unsent",
+        "origin",
+        "pool",
+    )
 
     def __init__(
         self, origin: Origin, config: Config, buffer: memoryview, on_lost: "Callable[[_Connection], None]"

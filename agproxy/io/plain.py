@@ -193,6 +193,11 @@ class AnswerReader:
             self._begun = b""
         pieces: list[bytes] = []
         place, size = 0, len(data)
+        if not self._left and (match := _CHUNK.match(data)) and (length := int(match[1], 16)):
+            place = match.end()
+            if place + length + 2 == size and data.endswith(_CRLF):  # one chunk a read, as paced streams come
+                return data[place:-2]
+            place = 0
         if self._left:  # of a chunk that an earlier read began
             place = self._take_chunk(data, 0, self._left, pieces)
         while place < size:

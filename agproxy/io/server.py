@@ -83,6 +83,19 @@ _clock = _Clock()
 class _Reply:
     """One answer: `http11.Reply`. It lets go of its connection when it has ended or the client has gone."""
 
+    __slots__ = (
+        "_connection",
+        "_head",
+        "_id",
+        "_is_bodiless",
+        "_is_chunked",
+        "_is_old",
+        "_left",
+        "_must_close",
+        "has_started",
+        "source",
+    )
+
     def __init__(self, connection: "_Connection", id: str, *, is_head: bool, is_old: bool, must_close: bool) -> None:
         self._connection: _Connection | None = connection
         self._id = id
@@ -195,6 +208,33 @@ class _Phase(enum.Enum):
 
 class _Connection(asyncio.Protocol):
     """One client connection: requests in, one after the other; one timer, re-armed only when it fires."""
+
+    __slots__ = (
+        "_body",
+        "_config",
+        "_deadline",
+        "_head",
+        "_id",
+        "_inflater",
+        "_input",
+        "_is_head",
+        "_is_surplus",
+        "_left",
+        "_loop",
+        "_must_linger",
+        "_path",
+        "_peer",
+        "_phase",
+        "_reply",
+        "_searched",
+        "_tail",
+        "_task",
+        "_timer",
+        "_unsent",
+        "is_write_paused",
+        "server",
+        "transport",
+    )
 
     transport: asyncio.Transport
 

@@ -242,6 +242,12 @@ def test_calls_in_pieces_follow_one_another_with_and_without_an_end_between():
     ]
 
 
+def test_an_empty_name_is_none_so_the_call_goes_on():
+    made = choice(chunk(piece("$.q", "Bos", name="look")), chunk(piece("$.q", "ton", name="", goes_on=False)), STOP)
+
+    assert [(part.name, part.arguments) for part in made.parts] == [("look", '{"q":"Boston"}')]
+
+
 def test_a_signature_that_comes_with_a_later_piece_counts():
     made = choice(
         chunk(piece(name="look")), chunk(piece("$.q", "x", goes_on=False) | {"thoughtSignature": "late"}), STOP

@@ -171,6 +171,13 @@ def test_a_result_without_a_call_is_left_out_and_told():
     assert "the result of find belongs to no call" in told(encoded)
 
 
+def test_a_turn_of_nothing_but_such_results_is_no_turn():
+    assert contents(user("a"), model("b"), user(result("c9", "x")), model("c")) == [
+        ("user", ["a"]),
+        ("model", ["b", "c"]),
+    ]
+
+
 def test_a_result_that_comes_before_its_call_is_no_result_of_it():
     encoded = encode(request(user("a"), user(result("c1", "early")), model(call("c1")), user("b")))
 

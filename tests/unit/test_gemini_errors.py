@@ -36,6 +36,7 @@ KINDS = [
     (401, "UNAUTHENTICATED", UpstreamAuthFailed, 502, "upstream_auth", Retry.NEXT_ACCOUNT),
     (403, "PERMISSION_DENIED", UpstreamAuthFailed, 502, "upstream_auth", Retry.NEXT_ACCOUNT),
     (404, "NOT_FOUND", UpstreamRejected, 404, "model_not_found", Retry.NEVER),
+    (408, "", UpstreamFailed, 502, None, Retry.NEXT_ACCOUNT),
     (409, "ABORTED", UpstreamFailed, 502, None, Retry.NEXT_ACCOUNT),
     (413, "", UpstreamRejected, 413, None, Retry.NEVER),
     (429, "RESOURCE_EXHAUSTED", UpstreamRateLimited, 429, "rate_limit_exceeded", Retry.NEXT_ACCOUNT),

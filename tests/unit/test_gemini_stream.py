@@ -44,7 +44,35 @@ def test_a_stream_is_the_events_of_its_chunks_in_any_split(end):
 
     for pieces in splits(sse(*CHUNKS, end=end), seed=1):
         assert read(pieces) == (expected, None)
+    assert read([sse(one, end=end) for one in CHUNKS]) == (expected, None)
     assert fold(expected) == answer(*CHUNKS)
+
+
+def test_an_event_that_comes_alone_is_read_as_one_that_comes_with_others():
+    """Most reads are one event, and what is quick for them must not forget what came before."""
+    first, second, third = (sse(one, end="\n") for one in CHUNKS[:3])
+    expected = [event.text for event in decode(*CHUNKS[:3]) if isinstance(event, PartDelta)]
+
+    for pieces in (
+        [first, second, third],
+        [first[:-1], b"\n", second, third],
+        [first[:-2], b"\n\n" + second, third],
+        [first + second[:9], second[9:], third],
+        [b": c\n", first, b": c\n\n", second, third],
+        [b"\xef\xbb\xbf" + first, second, third],
+        [b"event: x\n", first, second, b"id: 1\r", b"\n", third],
+        [first.replace(b"\n\n", b"\r\n\r"), b"\n", second, third],
+    ):
+        events, _ = read(pieces)
+        assert [event.text for event in events if isinstance(event, PartDelta)] == expected, pieces
+
+
+def test_two_lines_of_data_that_come_apart_are_one_event():
+    text = json.dumps(CHUNKS[0], indent=1)
+    lines = [f"data: {line}\n".encode() for line in text.split("\n")]
+
+    events, _ = read([*lines[:-1], lines[-1] + b"\n"])
+    assert [event.text for event in events if isinstance(event, PartDelta)] == ["hé"]
 
 
 def test_comments_and_a_missing_last_blank_line_change_nothing():

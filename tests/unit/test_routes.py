@@ -69,6 +69,14 @@ def test_a_list_is_not_taken_for_a_model_without_name():
     assert match(TABLE, "GET", "/v1/models/").route.action == "list"
 
 
+def test_a_pattern_for_the_rest_of_a_path_wants_some_of_it():
+    table = (route("GET", "/models/{model...}"),)
+
+    assert match(table, "GET", "/models/a/b").params == {"model": "a/b"}
+    with pytest.raises(NotFound):
+        match(table, "GET", "/models/")
+
+
 def test_a_name_within_a_path_takes_one_segment():
     assert match(TABLE, "POST", "/v1/responses/resp_1/cancel").params == {"id": "resp_1"}
     assert match(TABLE, "DELETE", "/v1/responses/resp_1").params == {"id": "resp_1"}

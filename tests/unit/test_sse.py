@@ -135,10 +135,11 @@ def test_what_came_before_an_error_is_told_first_in_any_split(bad):
         assert error is not None
 
 
-def test_after_an_error_nothing_more_is_read():
-    decoder = sse.Decoder()
+@pytest.mark.parametrize("bad", [b"data: \xff\n\n", b"stray text\n"])
+def test_after_an_error_nothing_more_is_read(bad):
+    decoder = sse.Decoder(max_event_bytes=9)
     with pytest.raises(DecodeError):
-        decoder.feed(b"data: \xff\n\n")
+        decoder.feed(bad)
     for again in (lambda: decoder.feed(b"data: 1\n\n"), decoder.finish):
         with pytest.raises(DecodeError):
             again()

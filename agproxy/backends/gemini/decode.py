@@ -177,6 +177,24 @@ class StreamDecoder:
     feed and finish raise a GatewayError for an error object, a broken answer or an empty one.
     """
 
+    __slots__ = (
+        "_block",
+        "_calls",
+        "_choices",
+        "_declared",
+        "_exchange_id",
+        "_ids",
+        "_model",
+        "_names",
+        "_notices",
+        "_offset",
+        "_only_first_call",
+        "_response_id",
+        "_restores",
+        "_started",
+        "_usage",
+    )
+
     def __init__(
         self,
         *,
@@ -234,7 +252,7 @@ class StreamDecoder:
         candidates = chunk.get("candidates")
         if candidates:
             for candidate in as_list(candidates):
-                self._candidate(as_dict(candidate), events)
+                self._candidate(candidate if type(candidate) is dict else {}, events)
         feedback = chunk.get("promptFeedback")
         if isinstance(feedback, dict):
             self._read_block(feedback, has_candidates=bool(candidates))
@@ -282,7 +300,10 @@ class StreamDecoder:
             parts = content.get("parts")
             if isinstance(parts, list):
                 for part in parts:
-                    self._part(index, choice, as_dict(part), events)
+                    if type(part) is dict and len(part) == 1 and type(text := part.get("text")) is str:  # nearly all
+                        self._text(index, choice, Text, text, None, events)
+                    else:
+                        self._part(index, choice, as_dict(part), events)
         reason = candidate.get("finishReason")
         if isinstance(reason, str):
             choice.raw_finish = reason

@@ -15,6 +15,8 @@ class ByteDecoder:
     """Bytes in, events out, in any split. Raises what the chunk decoder raises, and UpstreamFailed for bytes that are
     no event stream of JSON objects; where events came before the error in the same bytes, the next call raises it."""
 
+    __slots__ = ("_decoder", "_error", "_is_wrapped", "_sse")
+
     def __init__(self, decoder: StreamDecoder, *, max_event_bytes: int, is_wrapped: bool = False) -> None:
         self._decoder = decoder
         self._is_wrapped = is_wrapped
@@ -27,6 +29,8 @@ class ByteDecoder:
             raise self._error
         events: list[Event] = []
         try:
+            if text := self._sse.feed_whole(data):
+                return self._chunk(text)
             for event in self._sse.feed(data):
                 events += self._chunk(event.data)
         except sse.DecodeError as error:

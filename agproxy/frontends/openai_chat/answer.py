@@ -228,6 +228,8 @@ class _Choice:
 class StreamEncoder:
     """Events in, frames out. `fail` ends the stream as every OpenAI client understands it."""
 
+    __slots__ = ("_choices", "_exchange", "_fingerprint", "_shape")
+
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._shape = _Shape.of(exchange)
@@ -236,6 +238,8 @@ class StreamEncoder:
 
     def feed(self, event: Event) -> list[bytes]:
         """The frames of one event."""
+        if type(event) is PartDelta:  # nearly all
+            return self._delta(self._choices[event.choice], event.choice, event.text)
         match event:
             case PartDelta(choice=index, text=text):
                 return self._delta(self._choices[index], index, text)
@@ -331,9 +335,9 @@ class StreamEncoder:
     def _delta(self, choice: _Choice, index: int, text: str) -> list[bytes]:
         if choice.kind is Text:
             choice.text_length += len(text)
-            return [choice.text_head + jsontext.dumps(text) + choice.tail]
+            return [choice.text_head + jsontext.quoted(text) + choice.tail]
         if choice.kind is Reasoning:
-            return [choice.thought_head + jsontext.dumps(text) + choice.tail]
+            return [choice.thought_head + jsontext.quoted(text) + choice.tail]
         assert choice.call is not None
         if choice.call.name in self._shape.freeform:
             choice.pieces.append(text)
