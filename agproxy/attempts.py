@@ -11,7 +11,7 @@ import logging
 import random
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .account import Account
@@ -79,9 +79,9 @@ class _Run:
 
     progress: "Progress"
     model: str
-    tried: set[str] = field(default_factory=set)
-    overloaded: set[str] = field(default_factory=set)
-    renewed: set[str] = field(default_factory=set)
+    tried: frozenset[str] = frozenset()
+    overloaded: frozenset[str] = frozenset()
+    renewed: frozenset[str] = frozenset()
     last: GatewayError | None = None
     account: Account | None = None
     count: int = 0
@@ -179,9 +179,9 @@ class Attempts:
             return error
         if run.count >= self._config().max_attempts:
             return self._after_all_attempts(run, error)
-        run.tried.add(account.id)
+        run.tried |= {account.id}
         if cause is Cause.CAPACITY:
-            run.overloaded.add(account.quota)
+            run.overloaded |= {account.quota}
         if error.retry is Retry.NEXT_ACCOUNT:
             run.account = None
         return None
@@ -193,7 +193,7 @@ class Attempts:
         if self.tokens is None or account.id in run.renewed:
             return False
         self.tokens.forget(account)
-        run.renewed.add(account.id)
+        run.renewed |= {account.id}
         run.count -= 1
         return True
 
@@ -244,8 +244,8 @@ class Attempts:
         return self._pool.pick(
             run.model,
             now,
-            frozenset(run.tried),
-            frozenset(run.overloaded),
+            run.tried,
+            run.overloaded,
             mode=config.scheduling,
             session=run.progress.session,
             patience=patience,

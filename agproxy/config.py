@@ -358,6 +358,13 @@ def check_served(config: Config) -> None:
             f"auth mode {mode} asks every client for a key, and there is none: set AGPROXY_API_KEY, "
             "or proxy.api_key in config.json"
         )
+    if config.upstream_url.lower().startswith("http://") and not config.allow_plain_http:
+        host = config.upstream_url[7:].partition("/")[0]
+        host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+        if not _is_loopback(host):
+            raise ConfigError(
+                f"upstream_url: plain http to {host[:100]} sends keys unencrypted: use https, or --allow-plain-http"
+            )
     if mode == "off" and not _is_loopback(config.host):
         raise ConfigError(
             f"listening on {config.host} lets other machines in, and no client key is asked for: set AGPROXY_API_KEY "

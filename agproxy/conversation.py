@@ -457,7 +457,7 @@ def fold(events: Iterable[Event]) -> Response:
     return folder.result()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Exchange:
     """What an encoder must know besides the answer: ids and time come in, so that it stays pure.
 
@@ -471,3 +471,8 @@ class Exchange:
     request: Request
     body: dict[str, Any]
     policy: Policy = Policy()
+
+    def let_go(self) -> None:
+        """Forget what the client said, which may be megabytes, while an answer goes on that needs no more of it."""
+        self.body = {}
+        self.request = replace(self.request, system=(), turns=(), tools=(), siblings=())

@@ -151,7 +151,9 @@ async def listening(
         if home is not None and not reach.is_simulated:
             limits = LimitsKeeper(LimitsFile(home), gateway.pool, time.time, gateway.accounts_changed)
             await stack.enter_async_context(limits.keeping())
-        server = Server(config, gateway.handle, gateway.refuse, lambda: f"req_{os.urandom(16).hex()}")
+        server = Server(
+            config, gateway.handle, gateway.refuse, lambda: f"req_{os.urandom(16).hex()}", gateway.cors_headers
+        )
         bound = await server.start([config.host], config.port)
         stack.push_async_callback(_drain, server, lambda: gateway.config.drain_seconds)
         gateway.look_ahead()

@@ -43,6 +43,7 @@ log = logging.getLogger("agproxy.gateway")
 
 DEFAULT_FRONTEND = "openai_chat"
 _SYSTEM = "gateway"
+_MOST_NAME_CHARACTERS = 256
 _MODELS_CREATED = 1735689600  # no vendor says when a model was made; clients want a whole number
 _OWNER = "google"
 # The first client that asks for the model list waits this long for upstream's, the others not at all.
@@ -195,6 +196,10 @@ class Gateway:
         """The answer for an error, in the protocol of the path."""
         return self._error_response(error, self._frontend_of(path))
 
+    def cors_headers(self, headers: Headers) -> Headers:
+        """What lets a page of an allowed origin read an answer that the server gives by itself."""
+        return browser.cors_headers(self.config, headers)
+
     async def handle(self, request: HttpRequest, reply: Reply) -> None:
         progress = Progress(request=request, started=self._clock())
         try:
@@ -209,27 +214,32 @@ class Gateway:
             reply.send(replace(response, headers=response.headers + self._headers(progress)))
 
     async def _serve(self, request: HttpRequest, progress: Progress, reply: Reply) -> None:
-        config, headers = self.config, request.headers
-        browser.check_host(config, headers)
+        browser.check_host(self.config, request.headers)
         if request.method == "OPTIONS":
             self._send(reply, self._options(request), progress)
             return
-        progress.cors = browser.cors_headers(config, headers)
-        client = auth.check(config, headers, is_health=routes.segments(request.path) in _HEALTH)
-        browser.check_origin(config, headers, has_key=client is not None)
-        browser.check_upgrade(headers)
+        client = self._admit(request, progress)
         match = self._match(request.method, request.path)
         action = match.route.action
         if action == "create":
             await self._create(match.route, client or "", progress, reply)
         elif action == "why":
             if client is None:
-                _refuse_stranger(config, request)
+                _refuse_stranger(self.config, request)
             self._send_json(reply, self._why(match.params["request"]), progress)
         elif match.route.frontend == _SYSTEM:
             self._send_json(reply, await self._own(action, match.params), progress)
         else:
             await self._resource(match, client or "", progress, reply)
+
+    def _admit(self, request: HttpRequest, progress: Progress) -> str | None:
+        """The name of the client's key, None where it brings none and needs none. Raises what keeps it out."""
+        config, headers = self.config, request.headers
+        progress.cors = browser.cors_headers(config, headers)
+        client = auth.check(config, headers, is_health=routes.segments(request.path) in _HEALTH)
+        browser.check_origin(config, headers, has_key=client is not None)
+        browser.check_upgrade(headers)
+        return client
 
     def _options(self, request: HttpRequest) -> HttpResponse:
         """A preflight, or what a path allows."""
@@ -252,6 +262,7 @@ class Gateway:
         keeper = self._resources.keeper(name)
         if keeper is None or reader != name:
             exchange = await self._exchange(FRONTENDS[reader].decode_request(body), body, progress)
+            del body  # the exchange has it, and may let go of it
             await self._answer(FRONTENDS[name], exchange, progress, reply)
             return
         with ExitStack() as turn:
@@ -279,7 +290,10 @@ class Gateway:
         progress.model, progress.fallbacks = resolved.model, resolved.fallbacks
         if self.config.scheduling == CACHE_FIRST:
             progress.session = session_of(request, progress.request.headers)
-        request = await with_media(request, self.config.fetch_media, self.pool.accounts, self._fetch)
+        config = self.config
+        request = await with_media(
+            request, config.fetch_media, self.pool.accounts, self._fetch, max_bytes=config.max_body_bytes
+        )
         return Exchange(
             id=self._new_id(),
             created=int(self._now()),
@@ -294,6 +308,7 @@ class Gateway:
     ) -> None:
         """Ask upstream, and answer the client; what is kept of it is written before the client has its end."""
         resources = self._resources
+        progress.request.let_go()
         if not exchange.request.is_stream:
             body = await self._upstream.unary(frontend, exchange, progress)
             if kept is not None:
@@ -312,6 +327,7 @@ class Gateway:
             lambda: self._headers(progress),
             event_errors=frontend.EVENT_ERRORS,
             keep=keep,
+            may_forget=frontend.FORGETS_REQUEST and kept is None,
         )
         error = await stream.run()
         self._log_end(progress, 200 if error is None else error.status, error)
@@ -353,6 +369,14 @@ class Gateway:
         self._send_json(reply, answer, progress)
 
     def _resolve(self, name: str) -> models.Resolved:
+        """Which model a name means. What is remembered of requests goes by model, so names have a bound."""
+        if len(name) > _MOST_NAME_CHARACTERS:
+            raise InvalidRequest(
+                f"Invalid 'model': string too long. Expected a string with maximum length {_MOST_NAME_CHARACTERS}, "
+                f"but got a string with length {len(name)} instead.",
+                code="string_above_max_length",
+                param="model",
+            )
         config = self.config
         return models.resolve(name, config.model_map, config.default_model, self._listed_names)
 
@@ -496,7 +520,7 @@ class Gateway:
             request.method,
             header_safe(request.path, 200),
             status,
-            f" {header_safe(progress.model_asked, 100)}={progress.model}" if progress.model else "",
+            f" {header_safe(progress.model_asked, 100)}={header_safe(progress.model, 100)}" if progress.model else "",
             f" {progress.account.id}" if progress.account is not None else "",
             progress.attempts,
             int((self._clock() - progress.started) * 1000),

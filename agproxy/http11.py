@@ -50,7 +50,7 @@ def is_loopback(address: str) -> bool:
     return address.startswith("127.") or address in ("::1", "unix", "") or address.startswith("::ffff:127.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class HttpRequest:
     """One request with its whole body. `path` is as sent, still percent-encoded; `peer` is the client's address.
 
@@ -67,6 +67,11 @@ class HttpRequest:
 
     def header(self, name: str) -> str | None:
         return find(self.headers, name)
+
+    def let_go(self) -> None:
+        """Forget headers and body, once they are understood: an answer may go on for minutes, and what a thousand
+        coding agents sent for theirs takes 500 MB."""
+        self.headers, self.body = (), b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,7 +44,7 @@ def _is_foreign(media: Media) -> bool:
         return False
     try:
         parts = urlsplit(media.uri)
-    except ValueError:  # "http://[": what cannot be read is nobody else's, and the fetcher says what is wrong with it
+    except ValueError:  # "http://[": the fetcher says what is wrong with it
         return True
     return parts.scheme.lower() in ("http", "https") and (parts.hostname or "").lower() not in _GOOGLES_OWN
 
@@ -81,8 +81,13 @@ def _map_media(request: Request, change: Callable[[Media], Media]) -> Request:
     return replace(request, turns=turns)
 
 
-async def with_media(request: Request, setting: str, accounts: Sequence[Account], fetch: FetchAll | None) -> Request:
+async def with_media(
+    request: Request, setting: str, accounts: Sequence[Account], fetch: FetchAll | None, *, max_bytes: int
+) -> Request:
     """The request with its foreign URLs dealt with as the setting `fetch_media` says.
+
+    max_bytes bounds what the files add to the upstream body: a URL that many parts name is fetched once, and stands in
+    each of them.
 
     Raises InvalidRequest `invalid_image_url` whose param names the part that cannot be had.
     """
@@ -101,6 +106,15 @@ async def with_media(request: Request, setting: str, accounts: Sequence[Account]
         )
     wanted = [(media.uri or "", media.param or "") for media in foreign]
     found = dict(zip((url for url, _ in wanted), await fetch(wanted), strict=True))
+    room = max_bytes
+    for url, param in wanted:
+        room -= len(found[url][1])
+        if room < 0:
+            raise InvalidRequest(
+                f"Invalid '{param}': with the other files of the request it is over {max_bytes} bytes.",
+                code="invalid_image_url",
+                param=param,
+            )
 
     def filled(media: Media) -> Media:
         if not _is_foreign(media):

@@ -62,6 +62,7 @@ BALANCE, PERFORMANCE, CACHE_FIRST, FILL_FIRST = "balance", "performance", "cache
 MODES = (BALANCE, PERFORMANCE, CACHE_FIRST, FILL_FIRST)
 
 _MINUTE_SECONDS = 60.0
+_MOST_COOL_DOWNS = 10_000
 _LATENCY_SHARE = 0.3  # of the newest first byte in the average
 _LATENCY_AGE_SECONDS = 120.0  # after so long without a call an account is tried anew, however slow it was
 
@@ -192,7 +193,9 @@ class Pool:
             return Pick(account=chosen, skips=tuple(skip for skip in told if skip[0] != chosen.id))
         if not waits:
             return Pick(account=None, skips=told, is_busy=is_busy)
-        soonest, cool_down = min(waits, key=lambda pair: pair[0])
+        # A refused credential seldom mends itself: a limit that ends is what the client should hear of, and wait for.
+        limits = [wait for wait in waits if wait[1] is None or wait[1].cause is not Cause.CREDENTIAL]
+        soonest, cool_down = min(limits or waits, key=lambda pair: pair[0])
         return Pick(account=None, ready_at=soonest, skips=told, cool_down=cool_down, is_busy=is_busy)
 
     def _rank(
@@ -298,7 +301,10 @@ class Pool:
         key = (account.id, ANY_MODEL) if cause is Cause.CREDENTIAL else (account.quota, model)
         cool_down = next_cool_down(self._cool_downs.get(key), cause, error, now)
         if cool_down is not None:
-            self._cool_downs[key] = cool_down
+            if len(self._cool_downs) >= _MOST_COOL_DOWNS:  # clients name models: those that are over make room
+                self._cool_downs = {k: c for k, c in self._cool_downs.items() if c.until > now}
+            if len(self._cool_downs) < _MOST_COOL_DOWNS:
+                self._cool_downs[key] = cool_down
             self.version += cool_down.until - now > LEAST_KEPT_SECONDS
 
     def release(self, ticket: Ticket) -> None:

@@ -114,6 +114,7 @@ def test_a_map_of_models_from_the_environment_decides(serve):
         (["--allow-lan-access"], {}, "AGPROXY_API_KEY"),
         (["--host", "0.0.0.0"], {}, "--allow-lan-access"),
         (["--host", "::"], {"AGPROXY_API_KEY": "sk"}, "--auth-mode strict"),
+        (["--upstream-url", "http://gemini.example"], {}, "https"),
         (["--allow-lan-access", "--auth-mode", "off"], {"AGPROXY_API_KEY": "sk"}, "listen on localhost"),
     ],
 )

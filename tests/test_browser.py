@@ -55,6 +55,13 @@ def test_streams_and_errors_carry_cors_headers_too(gateway):
         assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"
 
 
+def test_what_the_server_refuses_by_itself_can_be_read_by_the_page_too(gateway):
+    answer = ask(gateway.url, "POST", PATH, BODY, Origin="http://localhost:3000", Content_Encoding="br")
+
+    assert answer.status == 415
+    assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"
+
+
 @pytest.mark.parametrize(
     "origin",
     ["https://evil.example", "null", "http://localhost.evil.example", "http://127.0.0.1.evil.example", "file://", "x"],

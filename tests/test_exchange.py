@@ -128,6 +128,33 @@ def test_a_broken_answer_is_tried_once_more_and_then_told(accident, stream):
     assert (reply.status, len(upstream.calls)) == (502, 2)
 
 
+THOUGHT = {"candidates": [{"content": {"parts": [{"text": "hm", "thought": True}]}}]}
+BROKEN = candidate(finish="MALFORMED_FUNCTION_CALL")
+
+
+def test_a_broken_answer_after_thoughts_is_tried_once_more_where_the_client_has_seen_nothing():
+    whole = {"candidates": [{**THOUGHT["candidates"][0], "finishReason": "MALFORMED_FUNCTION_CALL"}]}
+    unary = FakeUpstream([Scripted.of(whole), Scripted.of(text("hi"))])
+    assert ask(make_gateway(unary), CHAT, body()).status == 200
+
+    silent = FakeUpstream([streamed(THOUGHT, BROKEN), streamed(text("hi"))])
+    prompt = {"model": "gemini-2.5-flash", "prompt": "a", "stream": True}
+    assert frames(ask(make_gateway(silent), "/v1/completions", prompt))[-1] == "[DONE]"
+
+    shown = FakeUpstream([streamed(THOUGHT, BROKEN), streamed(text("hi"))])
+    reply = ask(make_gateway(shown), CHAT, body(stream=True))
+    assert "error" in frames(reply)[-1]
+    assert len(shown.calls) == 1
+
+
+def test_a_prompt_that_is_blocked_after_words_is_filtered_and_no_success():
+    blocked = {"promptFeedback": {"blockReason": "SAFETY"}}
+    said = {"candidates": [{"content": {"parts": [{"text": "Hel"}]}}]}
+    *_, finish, done = frames(ask(make_gateway(FakeUpstream([streamed(said, blocked)])), CHAT, body(stream=True)))
+
+    assert (finish["choices"][0]["finish_reason"], done) == ("content_filter", "[DONE]")
+
+
 def test_a_stream_is_not_repeated_once_its_first_frame_is_out():
     upstream = FakeUpstream(
         [streamed({"candidates": [{"content": {"parts": [{"text": "Hel"}]}}]}, error=UpstreamFailed("cut"))]
@@ -325,3 +352,60 @@ def test_a_failure_after_a_keep_alive_is_told_within_the_stream():
 
     assert frames(reply)[-1]["error"]["message"] == "gone"
     assert reply.has_ended
+
+
+NAMELESS = {"mode": "auto", "tools": [{"type": "function"}]}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"n": 10**400},
+        {"temperature": 10**400},
+        {"model": "x" * 257},
+        {"user": 5},
+        {
+            "tools": TOOLS,
+            "tool_choice": {
+                "type": "allowed_tools",
+                "allowed_tools": {"mode": "auto", "tools": [{"type": "function"}]},
+            },
+        },
+    ],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_a_wrong_value_is_a_400_that_names_it_whatever_it_is(wrong):
+    reply = ask(make_gateway(FakeUpstream([])), CHAT, body(**wrong))
+
+    assert reply.status == 400
+    assert reply.json["error"]["param"]
+    assert len(reply.body) < 1000
+
+
+def test_a_model_name_is_data_in_frames_and_in_the_log(caplog):
+    name = 'gemini-x"\x00\n"content":"\x00"'
+    with caplog.at_level("INFO", "agproxy"):
+        reply = ask(make_gateway(FakeUpstream([streamed(text("hi"))])), CHAT, body(model=name, stream=True))
+
+    *chunks, done = frames(reply)
+    assert done == "[DONE]"
+    assert {chunk["model"] for chunk in chunks} == {name}
+    assert "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks) == "hi"
+    assert not any("\n" in record.getMessage() or "\x00" in record.getMessage() for record in caplog.records)
+
+
+def test_images_that_we_wrote_into_a_field_go_back_in_their_message():
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}, "index": 0}
+    messages = [
+        {"role": "user", "content": "draw"},
+        {"role": "assistant", "content": "here", "images": [picture]},
+        {"role": "user", "content": "[click](data:text/html;base64,AAAA)"},
+        {"role": "assistant", "content": "[click](data:text/html;base64,AAAA)"},
+        {"role": "user", "content": "bigger"},
+    ]
+    upstream = FakeUpstream([Scripted.of(text("ok"))])
+    ask(make_gateway(upstream), CHAT, body(messages=messages))
+
+    contents = upstream.bodies[0]["contents"]
+    assert contents[1]["parts"] == [{"text": "here"}, {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}]
+    assert contents[3]["parts"] == [{"text": "[click](data:text/html;base64,AAAA)"}]  # not what we would have written

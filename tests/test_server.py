@@ -1225,7 +1225,7 @@ async def cancels_itself(request, reply):
 def test_an_answer_that_cannot_even_fail_cuts_the_connection(handler, caplog, monkeypatch):
     async def main():
         async with serving(handler) as served:
-            monkeypatch.setattr(served.server, "refuse", None)  # so that rendering the 500 fails, too
+            monkeypatch.setattr(served.server, "refused", None)  # so that rendering the 500 fails, too
             raw = await served.connect()
             raw.write(GET)
             assert await raw.is_closed()
@@ -1316,7 +1316,24 @@ def test_close_cuts_what_does_not_end_in_time():
             await served.server.close(0.02)
             assert ends == ["/"]
             assert not (await raw.answer()).is_whole
-            assert await half.is_closed()
+            answer = await half.answer()  # nobody waits for the rest of its request
+            assert (answer.status, answer.headers["retry-after"], answer.headers["connection"]) == (503, "1", "close")
+
+    run(main, skips_time=True)
+
+
+def test_close_does_not_wait_for_requests_that_may_never_come_whole():
+    async def main():
+        async with serving() as served:
+            head, body = await served.connect(), await served.connect()
+            head.write(GET[:5])
+            body.write(POST[:-1])
+            await until(lambda: len(served.server._connections) == 2)
+            began = asyncio.get_running_loop().time()
+            await served.server.close(1000)
+            assert asyncio.get_running_loop().time() - began < 10
+            assert (await head.answer()).status == 503
+            assert (await body.answer()).status == 408
 
     run(main, skips_time=True)
 

@@ -121,7 +121,8 @@ class Frontend(Protocol):
     ROUTES: (method, pattern, action); the action `create` is a request to the model, `count` and `compact` are what
     `Keeper` says, all others are resources. FIELDS: every field of the request body and what becomes of it.
     EVENT_ERRORS: errors that a stream tells as an event on a 200, even where nothing has gone out. TELLS_SPENT_DAY:
-    whether an error for a spent daily quota names its Retry-After.
+    whether an error for a spent daily quota names its Retry-After. FORGETS_REQUEST: whether a StreamEncoder, once made,
+    asks an exchange for nothing of its request any more, so that it need not be kept while the answer streams.
     """
 
     @property
@@ -138,6 +139,9 @@ class Frontend(Protocol):
 
     @property
     def TELLS_SPENT_DAY(self) -> bool: ...
+
+    @property
+    def FORGETS_REQUEST(self) -> bool: ...
 
     @property
     def StreamEncoder(self) -> _MakeEncoder: ...

@@ -17,7 +17,10 @@ from ..conversation import (
     ToolCall,
     ToolResult,
 )
+from ..errors import InvalidRequest
+from ..jsontext import JsonObject
 from . import _fields as read
+from ._fields import ignored, mapped
 
 FINISH = {
     Finish.STOP: "stop",
@@ -46,7 +49,9 @@ def visible_text(part: Part) -> str:
 
 
 # What `visible_text` writes for media with data, so that it can be read back out of a client's history.
-_WRITTEN_MEDIA = re.compile(r"!?\[(?:image|[\w.+/-]+)\]\(data:([\w.+/-]+);base64,([A-Za-z0-9+/=]+)\)")
+_WRITTEN_MEDIA = re.compile(
+    r"(?:!\[image\]\(data:(image/[\w.+-]+)|\[([\w.+-]+/[\w.+-]+)\]\(data:\2);base64,([A-Za-z0-9+/]+={0,2})\)"
+)
 
 
 def split_media(text: str) -> list[Text | Media]:
@@ -58,7 +63,7 @@ def split_media(text: str) -> list[Text | Media]:
     for match in _WRITTEN_MEDIA.finditer(text):
         if match.start() > end:
             parts.append(Text(text=text[end : match.start()]))
-        parts.append(Media(mime_type=match[1], data=match[2]))
+        parts.append(Media(mime_type=match[1] or match[2], data=match[3]))
         end = match.end()
     if end < len(text):
         parts.append(Text(text=text[end:]))
@@ -79,7 +84,7 @@ def shift(citations: tuple[Citation, ...], inserts: list[tuple[int, int]]) -> tu
 
 
 def decode_stop(value: Any, path: str, notices: list[Notice]) -> tuple[str, ...]:
-    """Stop sequences of the OpenAI protocols: a string or a list of at most 4 (Gemini takes 5)."""
+    """Stop sequences of the OpenAI protocols: a string or a list (OpenAI takes 4, Gemini 5)."""
     if value is None:
         return ()
     if isinstance(value, str):
@@ -91,3 +96,24 @@ def decode_stop(value: Any, path: str, notices: list[Notice]) -> tuple[str, ...]
     if len(kept) > 5:
         notices.append(Notice(param=path, message=f"{path}: only the first 5 are used, Gemini takes no more"))
     return tuple(kept[:5])
+
+
+_STREAM_OPTIONS = {
+    "include_usage": mapped("the last chunk"),
+    "include_obfuscation": ignored("frames are not padded", False),
+}
+
+
+def check_stream_options(body: JsonObject, is_stream: bool) -> list[Notice]:
+    """Notices for the options of a stream. Raises InvalidRequest where they are wrong, or there is no stream."""
+    options = body.get("stream_options")
+    if options is None:
+        return []
+    if not is_stream:
+        raise InvalidRequest(
+            "The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options"
+        )
+    options = read.obj(options, "stream_options")
+    if options.get("include_usage") is not None:
+        read.boolean(options["include_usage"], "stream_options.include_usage")
+    return list(read.check(options, _STREAM_OPTIONS, "stream_options."))

@@ -134,12 +134,18 @@ def boolean(value: Any, path: str) -> bool:
     return value
 
 
+def _number_text(value: float) -> str:
+    """A number as OpenAI shows it in messages; one that no reader wants to see whole is told in words."""
+    return f"{value:g}" if abs(value) < 1e18 else "a number of many digits"
+
+
 def _bounded(value: float, path: str, least: float | None, most: float | None, kind: str) -> None:
     for bound, is_over, word in ((least, False, "below minimum"), (most, True, "above maximum")):
         if bound is not None and (value > bound if is_over else value < bound):
             sign = "<=" if is_over else ">="
             raise InvalidRequest(
-                f"Invalid '{path}': {kind} {word} value. Expected a value {sign} {bound:g}, but got {value:g} instead.",
+                f"Invalid '{path}': {kind} {word} value. Expected a value {sign} {bound:g}, "
+                f"but got {_number_text(value)} instead.",
                 code=f"{kind}_{word[:9].replace(' ', '_')}_value",  # live: decimal_below_min_value
                 param=path,
             )

@@ -9,6 +9,7 @@ from typing import Any
 from ..conversation import Exchange, Usage
 from ..errors import Fault, GatewayError, InternalError, NoAccount, Unauthorized, UpstreamRateLimited
 from ..jsontext import JsonObject
+from . import _fields as read
 
 # Status -> OpenAI's error type, where the error does not say its own.
 _TYPES = {
@@ -74,12 +75,13 @@ def chat_usage(usage: Usage) -> JsonObject:
 
 
 def session_of(body: dict[str, Any]) -> str | None:
-    """What a client says ties its requests together."""
+    """What a client says ties its requests together. Raises InvalidRequest for what is no text."""
+    found = None
     for name in ("prompt_cache_key", "safety_identifier", "user"):
         value = body.get(name)
-        if isinstance(value, str) and value:
-            return value
-    return None
+        if value is not None and read.string(value, name):
+            found = found or value
+    return found
 
 
 def fingerprint(model: str | None) -> str | None:

@@ -32,13 +32,14 @@ from ..conversation import (
 from ..errors import GatewayError, InvalidRequest
 from ..jsontext import JsonObject
 from . import _fields as read
-from ._chat_shapes import FINISH, decode_stop, visible_text
+from ._chat_shapes import FINISH, check_stream_options, decode_stop, visible_text
 from ._fields import ignored, mapped
 from ._openai import encode_error, fingerprint, session_of
 
 __all__ = [
     "EVENT_ERRORS",
     "FIELDS",
+    "FORGETS_REQUEST",
     "NAME",
     "ROUTES",
     "TELLS_SPENT_DAY",
@@ -52,6 +53,7 @@ NAME = "openai_completions"
 ROUTES = (("POST", "/completions", "create"),)
 EVENT_ERRORS = ()
 TELLS_SPENT_DAY = True
+FORGETS_REQUEST = False  # `echo` says the prompt again
 
 FIELDS = {
     "model": mapped("the path"),
@@ -106,12 +108,7 @@ def decode_request(body: JsonObject) -> Request:
     model = read.string(read.required(body, "model", ""), "model")
     prompts = _prompts(read.required(body, "prompt", ""))
     is_stream = body.get("stream") is not None and read.boolean(body["stream"], "stream")
-    if body.get("stream_options") is not None:
-        if not is_stream:
-            raise InvalidRequest(
-                "The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options"
-            )
-        read.obj(body["stream_options"], "stream_options")
+    notices += check_stream_options(body, is_stream)
     has_echo = body.get("echo") is not None and read.boolean(body["echo"], "echo")
     suffix = read.string(body["suffix"], "suffix") if body.get("suffix") is not None else ""
     if suffix:

@@ -30,6 +30,7 @@ _MAX_INFORMATIONAL = 16
 # A request's body is written in pieces of this size, each when the one before it has left: given to TLS as a whole, a
 # large one would be copied three times and stop the loop until it is encrypted.
 _PIECE_BYTES = 65536
+_NOTHING = memoryview(b"")  # not the empty end of a body: that would hold all of it as long as the answer lasts
 _READ_BYTES = 65536
 
 Feed = Callable[[bytes], None]
@@ -107,10 +108,7 @@ class _Answer:
             if reply is not None:
                 reply.follow(self)
             if self._kept:
-                data = self._kept[0] if len(self._kept) == 1 else b"".join(self._kept)
-                self._kept.clear()
-                self._kept_bytes = 0
-                feed(data)
+                feed(self._take_kept())
             if self._error is None and self._connection is not None:
                 self._connection.update_reading()
                 await self._wait()
@@ -120,6 +118,10 @@ class _Answer:
             if reply is not None:
                 reply.follow(None)
             self.close()
+
+    def _take_kept(self) -> bytes:
+        kept, self._kept, self._kept_bytes = self._kept, [], 0
+        return kept[0] if len(kept) == 1 else b"".join(kept)
 
     def close(self) -> None:
         self._feed = _ignore
@@ -262,7 +264,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._served = 0
         self._has_bytes = False
         self._stamp = 0.0  # of the last sign of life
-        self._outgoing = memoryview(b"")  # of the request's body: not yet given to the transport
+        self._outgoing = _NOTHING  # of the request's body: not yet given to the transport
         self._is_write_paused = False
         self._unsent = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -350,7 +352,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._reader = AnswerReader(method, self._config.max_header_bytes)
         self._stamp = self._loop.time()
         self._transport.write(head + body[:_PIECE_BYTES])
-        self._outgoing = memoryview(body)[_PIECE_BYTES:]
+        self._outgoing = memoryview(body)[_PIECE_BYTES:] if len(body) > _PIECE_BYTES else _NOTHING
         self._send_on()
         self._unsent = self._count_unsent()
         self._arm()
@@ -366,7 +368,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def _send_on(self) -> None:
         while self._outgoing and not self._is_write_paused and self._transport is not None:
-            piece, self._outgoing = self._outgoing[:_PIECE_BYTES], self._outgoing[_PIECE_BYTES:]
+            piece, self._outgoing = self._outgoing[:_PIECE_BYTES], self._outgoing[_PIECE_BYTES:] or _NOTHING
             self._transport.write(piece)
 
     def _count_unsent(self) -> int:

@@ -11,6 +11,7 @@ Follows RFC 9112. Pure: bytes in, values out.
 import http
 import re
 from collections.abc import Sequence
+from sys import intern
 
 import h11
 
@@ -36,7 +37,7 @@ def _split(fields: str) -> list[tuple[str, str]]:
     headers = []
     for line in fields[:-2].split("\r\n"):
         name, _, value = line.partition(":")
-        headers.append((name.lower(), value.strip(" \t")))
+        headers.append((intern(name.lower()), value.strip(" \t")))
     return headers
 
 

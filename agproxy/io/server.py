@@ -18,6 +18,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from email.utils import formatdate
 from io import BytesIO
 
@@ -363,7 +364,7 @@ class _Connection(asyncio.Protocol):
             return
         self._tail = b""
         self._phase = _Phase.BODY
-        self._set_deadline(self._config.body_timeout_seconds)
+        self._set_deadline(self._body_seconds)
         if head.wants_continue and not self._input:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._take_body(b"")  # ends a request that has no body
@@ -393,7 +394,7 @@ class _Connection(asyncio.Protocol):
 
     def _take_body(self, data: bytes) -> None:
         if data:
-            self._set_deadline(self._config.body_timeout_seconds)
+            self._set_deadline(self._body_seconds)
         try:
             is_whole = self._take_chunks(data) if self._left is None else self._take_bytes(data, self._left)
             if is_whole:
@@ -474,6 +475,7 @@ class _Connection(asyncio.Protocol):
             peer=self._peer,
             id=self._id,
         )
+        self._head = None  # the request has what is in it, and lets go of it
         self._phase = _Phase.ANSWER
         self._deadline = None
         self._reply = _Reply(self, self._id, is_head=self._is_head, is_old=head.is_old, must_close=not head.may_stay)
@@ -503,7 +505,7 @@ class _Connection(asyncio.Protocol):
 
     def _refuse(self, error: GatewayError) -> None:
         """Answer what breaks HTTP or a limit, and leave: what follows on this connection cannot be trusted."""
-        response = self.server.refuse(error, self._path)
+        response = self.server.refused(error, self._path, () if self._head is None else self._head.headers)
         headers = response.headers
         for name, value in error.headers:
             if find(headers, name) is None:
@@ -542,9 +544,20 @@ class _Connection(asyncio.Protocol):
             self.transport.close()
 
     def drain(self) -> None:
-        """The server is closing: leave now, or after the request that is under way."""
+        """The server is closing: leave now, or after the answer that is under way. Half a head may never become a whole
+        one: it is told to come again. A body that is coming may end, and one that stalls is not waited for."""
         if self._phase is _Phase.IDLE and not self._input:
             self._leave()
+        elif self._phase in (_Phase.IDLE, _Phase.HEAD):
+            self._refuse(Overloaded("The gateway is stopping.", retry_after_seconds=1))
+        elif self._phase is _Phase.BODY:
+            self._set_deadline(self._body_seconds)
+
+    @property
+    def _body_seconds(self) -> float:
+        """How long a body may be silent."""
+        seconds = self._config.body_timeout_seconds
+        return min(seconds, LINGER_SECONDS) if self.server.is_closing else seconds
 
     def abort(self) -> None:
         self.transport.abort()
@@ -584,12 +597,21 @@ class _Connection(asyncio.Protocol):
 class Server:
     """Listens, and runs `handler` once a request, each in a task of its own.
 
-    `refuse` renders an error in the protocol that a path belongs to; `new_id` makes request ids.
+    `refuse` renders an error in the protocol that a path belongs to; `new_id` makes request ids; `dress` gives such an
+    answer the headers that the request's own ask for, those of CORS.
     """
 
-    def __init__(self, config: Config, handler: Handler, refuse: Refuse, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        handler: Handler,
+        refuse: Refuse,
+        new_id: Callable[[], str],
+        dress: Callable[[Headers], Headers] | None = None,
+    ) -> None:
         self.config = config
-        self.refuse = refuse
+        self._refuse = refuse
+        self._dress = dress
         self.new_id = new_id
         self.is_closing = False
         self._handler = handler
@@ -685,6 +707,11 @@ class Server:
 
     # -- requests
 
+    def refused(self, error: GatewayError, path: str, asked: Headers) -> HttpResponse:
+        """The answer to a request that the handler does not see, or whose handler failed."""
+        response = self._refuse(error, path)
+        return response if self._dress is None else replace(response, headers=response.headers + self._dress(asked))
+
     def run(self, request: HttpRequest, reply: _Reply) -> asyncio.Task[None]:
         """Start the handler in a task, and hold the task until it is done."""
         task = asyncio.get_running_loop().create_task(self._answer(request, reply))
@@ -704,7 +731,7 @@ class Server:
         if reply.has_started:
             reply.abort()
         else:
-            reply.send(self.refuse(InternalError(INTERNAL_ERROR), request.path))
+            reply.send(self.refused(InternalError(INTERNAL_ERROR), request.path, request.headers))
 
     def _on_task_done(self, reply: _Reply, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -26,14 +26,14 @@ def request(*parts):
     return Request(model="m", turns=turns)
 
 
-def settle(given, setting="fetch", accounts=GEMINI, fetch=None):
+def settle(given, setting="fetch", accounts=GEMINI, fetch=None, max_bytes=10_000):
     asked = []
 
     async def fetch_all(wanted):
         asked.extend(wanted)
         return [("image/png", f"data of {url}") for url, _ in wanted]
 
-    found = asyncio.run(with_media(given, setting, accounts, fetch or fetch_all))
+    found = asyncio.run(with_media(given, setting, accounts, fetch or fetch_all, max_bytes=max_bytes))
     return found, asked
 
 
@@ -46,6 +46,13 @@ def test_foreign_urls_are_fetched_and_stand_in_their_places():
     assert video.uri == VIDEO.uri
     assert (stored.uri, stored.mime_type) == (STORED.uri, "application/pdf")
     assert found.turns[2].parts[0].content[1].data == f"data of {SCAN.uri}"
+
+
+def test_a_file_that_many_parts_name_counts_in_each_of_them():
+    with pytest.raises(InvalidRequest, match="over 1000 bytes") as caught:
+        settle(request(*[PHOTO] * 60), max_bytes=1000)
+
+    assert caught.value.code == "invalid_image_url"
 
 
 def test_passed_on_urls_are_told_with_the_type_of_their_ending():

@@ -387,3 +387,12 @@ def test_only_what_lasts_is_news_for_the_disk():
     assert scheduler.version == 1
     attempt(scheduler, FLASH, NOW + 61)
     assert scheduler.version == 2
+
+
+def test_a_limit_that_ends_is_told_rather_than_a_refused_credential():
+    scheduler = pool("a", "b")
+    attempt(scheduler, FLASH, NOW, UpstreamAuthFailed("refused"))
+    attempt(scheduler, FLASH, NOW, limited(300))
+
+    assert scheduler.pick(FLASH, NOW).cool_down.cause is Cause.LIMIT
+    assert scheduler.pick(FLASH, NOW).ready_at == NOW + 300

@@ -154,7 +154,10 @@ def decode_error_object(status: int, error: Any, headers: Headers = ()) -> Gatew
         refused.is_stale = status == 401
         return refused
     if status == 400 and name == "FAILED_PRECONDITION":
-        return UpstreamAuthFailed(message, code="upstream_precondition")
+        return UpstreamAuthFailed(
+            message,
+            code="unsupported_country_region_territory" if "location" in message.lower() else "upstream_precondition",
+        )
     if status == 429:
         return _limited(message, reason, details, headers)
     if status in (503, 529):
@@ -202,7 +205,7 @@ def decode_error(status: int, headers: Headers, body: bytes) -> GatewayError:
         value = value[0]
     if isinstance(value, dict) and isinstance(value.get("error"), dict):
         return decode_error_object(status, value["error"], headers)
-    if status in (401, 403, 404, 413, 429, 503, 504, 529):
+    if status in (401, 404, 413, 429, 503, 504, 529):  # a bare 403 is some proxy's, and no account's fault
         return decode_error_object(status, {"message": f"Gemini answered {status} without an explanation."}, headers)
     if 300 <= status < 400:
         return UpstreamFailed(f"Upstream answered with a redirect ({status}), which is not followed.")

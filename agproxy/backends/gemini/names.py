@@ -19,16 +19,18 @@ class NameMap:
         wanted = tuple(dict.fromkeys(names))
         self._there: dict[str, str] = {name: name for name in wanted if _LEGAL.fullmatch(name)}
         taken = set(self._there)
+        numbers: dict[str, int] = {}  # of each base, so that a thousand like names do not try them all again
         for name in wanted:
             if name in self._there:
                 continue
             base = _ILLEGAL_CHARACTER.sub("_", name)
             if not base or not (base[0].isalpha() or base[0] == "_"):
                 base = "_" + base
-            spelled, number = base[:64], 2
+            spelled, stem = base[:64], base[:56]
+            number = numbers.get(stem, 2)
             while spelled in taken:
-                suffix = f"_{number}"
-                spelled, number = base[: 64 - len(suffix)] + suffix, number + 1
+                spelled, number = f"{stem}_{number}", number + 1
+            numbers[stem] = number
             taken.add(spelled)
             self._there[name] = spelled
         self._back = {spelled: name for name, spelled in self._there.items()}

@@ -6,7 +6,7 @@ chunks comes as bare JSON text that is no event (recorded as `streaming-failure-
 
 from ... import jsontext, sse
 from ...conversation import Event
-from ...errors import GatewayError, Retry, UpstreamFailed
+from ...errors import GatewayError, UpstreamFailed
 from .decode import StreamDecoder
 from .upstreams import unwrap
 
@@ -75,5 +75,4 @@ class ByteDecoder:
         raise self._bad("Upstream's stream holds text that is no event.")
 
     def _bad(self, message: str) -> UpstreamFailed:
-        retry = Retry.NEVER if self._decoder.has_started else Retry.NEXT_ACCOUNT
-        return UpstreamFailed(message, code="bad_upstream_body", retry=retry)
+        return UpstreamFailed(message, code="bad_upstream_body")

@@ -12,10 +12,12 @@ NAME = "openai_chat"
 ROUTES = (("POST", "/chat/completions", "create"),)
 EVENT_ERRORS = ()
 TELLS_SPENT_DAY = True
+FORGETS_REQUEST = True
 
 __all__ = [
     "EVENT_ERRORS",
     "FIELDS",
+    "FORGETS_REQUEST",
     "NAME",
     "ROUTES",
     "TELLS_SPENT_DAY",

@@ -76,7 +76,7 @@ class _Shape:
     """What the request decides about the answer's form."""
 
     is_legacy: bool  # `functions` of 2023: one function_call instead of tool_calls
-    freeform: frozenset[str]  # names of custom tools
+    freeform: tuple[str, ...]  # names of custom tools
     include_usage: bool
     has_padding: bool  # `obfuscation`, which OpenAI pads chunks with; it may be empty, and is here
     has_image_field: bool  # images go into message.images instead of the content
@@ -87,7 +87,7 @@ class _Shape:
         options = body.get("stream_options") or {}
         return cls(
             is_legacy=bool(body.get("functions")) and not body.get("tools"),
-            freeform=frozenset(
+            freeform=tuple(
                 tool.name for tool in exchange.request.tools if isinstance(tool, FunctionTool) and tool.is_freeform
             ),
             include_usage=bool(options.get("include_usage")),
@@ -293,11 +293,15 @@ class StreamEncoder:
         choice = self._choices.get(index)
         if choice is None:
             choice = self._choices[index] = _Choice()
-            mark = "\x00"  # stands nowhere in a frame but where the text goes: JSON escapes it
-            head, tail = self._one(index, {"content": mark}).split(b'"\\u0000"')
-            choice.text_head, choice.tail = head, tail
-            choice.thought_head = self._one(index, {"reasoning_content": mark}).split(b'"\\u0000"')[0]
+            choice.text_head, choice.tail = self._around(index, "content")
         return choice
+
+    def _around(self, index: int, key: str) -> tuple[bytes, bytes]:
+        """What stands before and behind a piece of text in its frame. The quotes around a key stand bare nowhere but in
+        JSON's own structure: no name can hold this."""
+        head, end = f'"{key}":'.encode(), b'"\\u0000"'
+        before, after = self._one(index, {key: "\x00"}).split(head + end)
+        return before + head, after
 
     def _role(self, choice: _Choice, index: int, content: str | None) -> list[bytes]:
         if choice.has_role:
@@ -337,6 +341,8 @@ class StreamEncoder:
             choice.text_length += len(text)
             return [choice.text_head + jsontext.quoted(text) + choice.tail]
         if choice.kind is Reasoning:
+            if not choice.thought_head:
+                choice.thought_head, _ = self._around(index, "reasoning_content")
             return [choice.thought_head + jsontext.quoted(text) + choice.tail]
         assert choice.call is not None
         if choice.call.name in self._shape.freeform:

@@ -34,7 +34,7 @@ from ...conversation import (
 from ...errors import InvalidRequest
 from ...jsontext import JsonObject
 from .. import _fields as read
-from .._chat_shapes import decode_stop, split_media
+from .._chat_shapes import check_stream_options, decode_stop, split_media
 from .._fields import ignored, mapped, refused
 from .._openai import session_of
 
@@ -81,11 +81,6 @@ FIELDS = {
     "audio": refused("Gemini's chat models do not speak; ask without modalities audio"),
 }
 
-_STREAM_OPTIONS = {
-    "include_usage": mapped("the last chunk"),
-    "include_obfuscation": ignored("frames are not padded", False),
-}
-
 # What a message, and a part of its content, may hold; of the rest each kind is named once.
 _ECHOED = "echoed by clients from answers"
 _MESSAGE = {
@@ -101,7 +96,7 @@ _MESSAGE = {
     "reasoning_content": mapped("nothing: Gemini wants only signatures back"),
     "reasoning": mapped("nothing: Gemini wants only signatures back"),
     "annotations": mapped(f"nothing: {_ECHOED}"),
-    "images": ignored("images go back as content parts"),
+    "images": mapped("inlineData"),
     "parsed": mapped(f"nothing: {_ECHOED} by the SDK's helper"),
     "id": mapped(f"nothing: {_ECHOED}"),
     "index": mapped(f"nothing: {_ECHOED}"),
@@ -170,7 +165,7 @@ def decode_request(body: JsonObject) -> Request:
     if model is None or model == "":
         raise InvalidRequest("you must provide a model parameter")
     is_stream = read.boolean(body["stream"], "stream") if body.get("stream") is not None else False
-    notices += _check_stream_options(body, is_stream)
+    notices += check_stream_options(body, is_stream)
     system, turns = _Messages(notices).decode(read.array(read.required(body, "messages", ""), "messages", least=1))
     tools = _decode_tools(body, notices)
     google = _google_extras(body, notices)
@@ -184,7 +179,7 @@ def decode_request(body: JsonObject) -> Request:
         sampling=_decode_sampling(body, notices),
         output=_decode_output(body, notices),
         thinking=_decode_thinking(body, google, notices),
-        service_tier=_optional_choice(body, "service_tier", _TIERS),
+        service_tier=_decode_tier(body, notices),
         cached_content=_optional(google, "cached_content", read.string),
         safety_settings=tuple(google.get("safety_settings") or ()),
         session=session_of(body),
@@ -203,18 +198,11 @@ def _optional_choice(body: JsonObject, name: str, supported: tuple[str, ...]) ->
     return None if value is None else read.one_of(value, name, supported)
 
 
-def _check_stream_options(body: JsonObject, is_stream: bool) -> list[Notice]:
-    options = body.get("stream_options")
-    if options is None:
-        return []
-    if not is_stream:
-        raise InvalidRequest(
-            "The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options"
-        )
-    options = read.obj(options, "stream_options")
-    if options.get("include_usage") is not None:
-        read.boolean(options["include_usage"], "stream_options.include_usage")
-    return list(read.check(options, _STREAM_OPTIONS, "stream_options."))
+def _decode_tier(body: JsonObject, notices: list[Notice]) -> str | None:
+    tier = _optional_choice(body, "service_tier", _TIERS)
+    if tier == "scale":
+        notices.append(Notice(param="service_tier", message="service_tier: ignored (Gemini has no scale tier)"))
+    return tier
 
 
 _SAMPLING = frozenset(
@@ -477,10 +465,11 @@ def _decode_tool_choice(body: JsonObject, tools: tuple[Tool, ...], notices: list
         for index, item in enumerate(read.array(allowed.get("tools"), where + ".tools", least=1)):
             here = f"{where}.tools[{index}]"
             entry = read.obj(item, here)
-            inner = entry.get(str(entry.get("type")))
-            if isinstance(inner, dict):
-                name = read.string(read.required(inner, "name", here + "."), here + ".name")
-                names.append(_check_declared(name, tools, here))
+            kind = read.one_of(read.required(entry, "type", here + "."), here + ".type", ("function", "custom"))
+            inner = entry.get(kind, entry)  # the Responses API has the name flat, and some clients send it so here
+            there = f"{here}.{kind}" if kind in entry else here
+            name = read.string(read.required(read.obj(inner, there), "name", there + "."), there + ".name")
+            names.append(_check_declared(name, tools, here))
         return ToolChoice(mode=Mode.REQUIRED if mode == "required" else Mode.AUTO, names=tuple(names))
     if kind in ("web_search", "web_search_preview"):
         notices.append(Notice(param=path, message=f"{path}: ignored (Gemini's search cannot be forced)"))
@@ -633,6 +622,7 @@ class _Messages:
                 parts.append(Text(text=read.string(read.required(part, kind, here + "."), f"{here}.{kind}")))
         if isinstance(message.get("refusal"), str) and message["refusal"]:
             parts.append(Text(text=message["refusal"]))
+        parts += self._images(message.get("images"), path + ".images")
         signature = _signature(message)
         if signature is not None and parts and isinstance(parts[-1], Text):
             parts[-1] = replace(parts[-1], opaque=signature)
@@ -653,6 +643,16 @@ class _Messages:
                 )
             parts.append(Text(text=""))
         return tuple(parts)
+
+    def _images(self, value: Any, path: str) -> list[Part]:
+        """Images of an answer as the setting `images = field` has written them."""
+        images: list[Part] = []
+        for index, item in enumerate(read.array([] if value is None else value, path)):
+            here = f"{path}[{index}].image_url"
+            image = read.obj(read.required(read.obj(item, f"{path}[{index}]"), "image_url", f"{path}[{index}]."), here)
+            url = read.string(read.required(image, "url", here + "."), here + ".url")
+            images.append(read.media_from_url(url, here + ".url"))
+        return images
 
     def _call(self, value: Any, path: str) -> ToolCall:
         call = read.obj(value, path)

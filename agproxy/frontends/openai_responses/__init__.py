@@ -17,10 +17,12 @@ from .tools import Toolbox
 NAME = "openai_responses"
 ROUTES = (("POST", "/responses", "create"), *resources.ROUTES)
 TELLS_SPENT_DAY = False  # Codex sleeps as long as it is told, and gives up at once where no time is named
+FORGETS_REQUEST = False  # every event of a response says its fields again
 
 __all__ = [
     "EVENT_ERRORS",
     "FIELDS",
+    "FORGETS_REQUEST",
     "NAME",
     "ROUTES",
     "TELLS_SPENT_DAY",

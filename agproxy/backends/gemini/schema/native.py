@@ -8,7 +8,7 @@ that is made optional may be missing from the answer. Changes that and nothing e
 back as the very same object. What the API merely ignores stays, since the model reads it all the same.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ....conversation import Notice
@@ -197,9 +197,10 @@ def _read_edges(root: JsonObject, document: Document) -> tuple[_Edges, dict[int,
         edges[id(schema)] = links
         if not isinstance(schema, dict):
             continue
+        is_needed = _needs(schema)
         for keyword, name, child in children(schema):
             waiting.append(child)
-            if _is_needed(schema, keyword, name):
+            if is_needed(keyword, name):
                 links.append((str(name) if keyword == "properties" else None, id(child)))
         reference = schema.get("$ref")
         target = document.target(reference) if isinstance(reference, str) else MISSING
@@ -210,22 +211,34 @@ def _read_edges(root: JsonObject, document: Document) -> tuple[_Edges, dict[int,
     return edges, references
 
 
-def _is_needed(schema: JsonObject, keyword: str, name: str | int | None) -> bool:
-    """Whether every value that fits a schema holds one that fits what stands under this keyword, as the API sees it."""
-    types = schema.get("type")
-    if isinstance(types, list) and "null" in types:
-        return False
-    match keyword:
-        case "properties":
-            required = schema.get("required")
-            return isinstance(required, list) and name in required
-        case "items" | "prefixItems":
-            least = schema.get("minItems")
-            return isinstance(least, int | float) and least > 0
-        case "anyOf" | "oneOf":
-            return not any(isinstance(one, dict) and one.get("type") == "null" for one in schema[keyword])
-        case _:
-            return keyword == "allOf"
+def _needs(schema: JsonObject) -> Callable[[str, str | int | None], bool]:
+    """Whether every value that fits a schema holds one that fits what stands under a keyword, as the API sees it. What
+    all of its children ask of the schema is worked out once."""
+    types, given, least = schema.get("type"), schema.get("required"), schema.get("minItems")
+    is_nullable = isinstance(types, list) and "null" in types
+    required = frozenset(name for name in given if isinstance(name, str)) if isinstance(given, list) else frozenset()
+    has_items = isinstance(least, int | float) and least > 0
+    closed = {
+        keyword
+        for keyword in ("anyOf", "oneOf")
+        if isinstance(schema.get(keyword), list)
+        and not any(isinstance(one, dict) and one.get("type") == "null" for one in schema[keyword])
+    }
+
+    def is_needed(keyword: str, name: str | int | None) -> bool:
+        if is_nullable:
+            return False
+        match keyword:
+            case "properties":
+                return name in required
+            case "items" | "prefixItems":
+                return has_items
+            case "anyOf" | "oneOf":
+                return keyword in closed
+            case _:
+                return keyword == "allOf"
+
+    return is_needed
 
 
 def _groups(edges: Mapping[int, Sequence[_Edge]]) -> dict[int, int]:
