@@ -8,16 +8,21 @@ if sys.platform != "win32":
 # Beside connections: the listener, logs, the state's files, Python's own.
 SPARE = 64
 
+if sys.platform == "win32":
 
-def raise_limit() -> int | None:
-    """Raise the soft limit to the hard one; the limit in force then, None where there is none (Windows)."""
-    if sys.platform == "win32":
+    def raise_limit() -> int | None:
+        """Windows has no such limit."""
         return None
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard and (hard == resource.RLIM_INFINITY or soft < hard):
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        except (ValueError, OSError):  # macOS has "no limit" there and still refuses it
-            return soft
-        soft = hard
-    return None if soft == resource.RLIM_INFINITY else soft
+
+else:
+
+    def raise_limit() -> int | None:
+        """Raise the soft limit to the hard one; the limit in force then, None where there is none."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard and (hard == resource.RLIM_INFINITY or soft < hard):
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            except (ValueError, OSError):  # macOS has "no limit" there and still refuses it
+                return soft
+            soft = hard
+        return None if soft == resource.RLIM_INFINITY else soft
