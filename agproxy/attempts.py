@@ -79,6 +79,7 @@ class _Run:
 
     progress: "Progress"
     model: str
+    began: float
     tried: frozenset[str] = frozenset()
     overloaded: frozenset[str] = frozenset()
     renewed: frozenset[str] = frozenset()
@@ -126,7 +127,7 @@ class Attempts:
 
     async def run(self, progress: "Progress", attempt: Callable[[Ticket], Awaitable[T]]) -> T:
         """Run an attempt, and others after it while its error allows and the answer has not begun."""
-        run = _Run(progress, progress.model)
+        run = _Run(progress, progress.model, self._now())
         while True:
             account = run.account
             if account is None:
@@ -177,7 +178,9 @@ class Attempts:
         run.last = error
         if error.retry is Retry.NEVER or run.accidents > 1:
             return error
-        if run.count >= self._config().max_attempts:
+        config = self._config()
+        is_late = self._now() - run.began >= config.total_timeout_seconds
+        if run.count >= config.max_attempts or is_late:
             return self._after_all_attempts(run, error)
         run.tried |= {account.id}
         if cause is Cause.CAPACITY:

@@ -293,7 +293,9 @@ class Config:
         900.0, "from a call to the first byte of its answer; long thinking is silent for many minutes", unit="s"
     )
     upstream_idle_timeout_seconds: float = _setting(300.0, "silence within an upstream answer", unit="s")
-    total_timeout_seconds: float = _setting(3600.0, "one upstream answer in all", unit="s")
+    total_timeout_seconds: float = _setting(
+        3600.0, "one upstream answer in all; no further attempt begins after it", unit="s"
+    )
     max_upstream_connections: int = _setting(2000, "connections to one upstream host at once", least=1, restart=True)
     upstream_keepalive_seconds: float = _setting(
         50.0, "how long an idle upstream connection is kept; below the 60 s after which many servers drop it", unit="s"

@@ -488,3 +488,18 @@ def test_shares_follow_the_weights_within_five_percent_through_the_gateway():
     counts = Counter(key for key, _ in upstream.calls)
     for name, weight in weights.items():
         assert abs(counts[name] - 100 * weight) <= 5 * weight
+
+
+def test_no_attempt_begins_after_the_time_of_a_whole_request():
+    clock = Clock()
+
+    def late(key, model):
+        clock.now += 40.0
+        return refusal(500)
+
+    upstream = Upstream(late)
+    running = gateway(upstream, "a", "b", "c", "d", clock=clock, max_attempts=4, total_timeout_seconds=60.0)
+    body = {"model": FLASH, "messages": [{"role": "user", "content": "x"}]}
+
+    assert ask(running, CHAT, body).status == 500
+    assert len(upstream.calls) == 2
