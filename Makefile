@@ -5,7 +5,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 ARGS ?=
 
-.PHONY: help run test lint types cov docs zipapp clean
+.PHONY: help run test lint types cov docs bench zipapp clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -29,6 +29,9 @@ cov: $(VENV)/dev  ## the tests with coverage
 
 docs: $(VENV)/run  ## write README's tables of settings and routes
 	@$(PY) .ci/readme_tables.py
+
+bench: $(VENV)/run  ## what agproxy costs beside a bare relay, some minutes (ARGS="unary fast" for parts)
+	@$(PY) tests/bench/bench.py $(ARGS)
 
 zipapp: $(VENV)/run  ## dist/agproxy.pyz: one file with all that it needs
 	@$(PY) .ci/build_zipapp.py
