@@ -10,7 +10,7 @@ circle (`tests/test_layers.py` holds this):
       traits, pool, accounts, oauth, signatures     decisions, pure
     frontends/*, backends/*                         one codec a protocol, pure
     simulator/*                                     a Gemini of its own, for offline use and tests
-    targets, attempts, exchange, media, resources,
+    aside, targets, attempts, exchange, media, resources,
       gateway                                       exchanges with upstream: the only orchestration
     io/*                                            sockets, files, logs: the only code that touches the world
     embed                                           wires the parts together, in whatever event loop is there

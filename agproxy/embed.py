@@ -33,6 +33,7 @@ from .io.revoker import Revoker
 from .io.server import Server
 from .io.state import FILE as STATE_FILE
 from .io.state import State
+from .io.threads import Threads
 from .io.tokens import Tokens
 
 _SIMULATED = pool.Account(id="simulated", key="simulated", label="simulator")
@@ -134,6 +135,9 @@ async def listening(
         stack.push_async_callback(tokens.close)
         fetcher = Fetcher(config)
         stack.push_async_callback(fetcher.close)
+        digits = _Digits().draw
+        threads = Threads()
+        stack.push_async_callback(threads.close)
         gateway = Gateway(
             config=config,
             pool=pool.Pool(reach.accounts),
@@ -141,19 +145,18 @@ async def listening(
             base_url=reach.base_url,
             now=time.time,
             clock=time.monotonic,
-            new_id=lambda: os.urandom(12).hex(),
+            new_id=lambda: digits(12),
             store=store,
             tokens=tokens,
             on_revoked=None if revoker is None else revoker.revoke,
             fetch=fetcher.fetch_all,
+            run_in_thread=threads.run,
         )
         stack.push_async_callback(gateway.close)
         if home is not None and not reach.is_simulated:
             limits = LimitsKeeper(LimitsFile(home), gateway.pool, time.time, gateway.accounts_changed)
             await stack.enter_async_context(limits.keeping())
-        server = Server(
-            config, gateway.handle, gateway.refuse, lambda: f"req_{os.urandom(16).hex()}", gateway.cors_headers
-        )
+        server = Server(config, gateway.handle, gateway.refuse, lambda: f"req_{digits(16)}", gateway.cors_headers)
         bound = await server.start([config.host], config.port)
         stack.push_async_callback(_drain, server, lambda: gateway.config.drain_seconds)
         gateway.look_ahead()
@@ -192,6 +195,23 @@ async def _simulator(config: Config) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{bound[0][1]}"
     finally:
         await server.close(0)
+
+
+class _Digits:
+    """Random hex digits for ids. They are had from the system some hundred ids at a time: each call costs 2 us."""
+
+    def __init__(self) -> None:
+        self._bytes = b""
+        self._place = 0
+
+    def draw(self, count: int) -> str:
+        """The digits of so many bytes that nobody was given before."""
+        begin, end = self._place, self._place + count
+        if end > len(self._bytes):
+            self._bytes = os.urandom(4096)
+            begin, end = 0, count
+        self._place = end
+        return self._bytes[begin:end].hex()
 
 
 async def _drain(server: Server, seconds: Callable[[], float]) -> None:

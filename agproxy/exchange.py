@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from . import jsontext
+from .aside import LARGE_BYTES, Aside
 from .attempts import Attempts, TokenSource
 from .backends import Target, gemini
 from .config import Config
@@ -55,6 +56,7 @@ class Progress:
 
     request: HttpRequest
     started: float
+    size_bytes: int = 0  # of the request's body
     cors: Headers = ()
     model_asked: str = ""
     model: str = ""
@@ -142,8 +144,10 @@ class Upstream:
         clock: Callable[[], float],
         tokens: TokenSource | None = None,
         on_revoked: Callable[[Account, str], None] | None = None,
+        aside: Aside | None = None,
     ) -> None:
         self.config = config
+        self.aside = aside or Aside()
         self.pool = pool
         self.send = send
         self.now = now
@@ -201,19 +205,32 @@ class Upstream:
                     progress.fallbacks = tuple(rest)
                     progress.waited_seconds = 0.0
 
-    def encode(self, request: Request, progress: Progress, *, is_signed: bool = True) -> gemini.Encoded:
+    async def encode(self, request: Request, progress: Progress, *, is_signed: bool = True) -> gemini.Encoded:
         """The upstream body of a leg. is_signed: with the signatures that the client or our memory has."""
-        known = self.signatures.restore(request, progress.model) if is_signed else without_signatures(request)
-        encoded = gemini.encode(known, progress.model, self.policy)
+        encoded = await self.aside.run(progress.size_bytes, self._encode, request, progress.model, is_signed)
         progress.note(encoded.notices)
         return encoded
+
+    def _encode(self, request: Request, model: str, is_signed: bool) -> gemini.Encoded:
+        known = self.signatures.restore(request, model) if is_signed else without_signatures(request)
+        return gemini.encode(known, model, self.policy)
+
+    async def call(
+        self, encoded: gemini.Encoded, model: str, target: Target, progress: Progress, *, is_stream: bool
+    ) -> Call:
+        """The upstream request of one attempt."""
+        size = progress.size_bytes
+        in_slices = size >= LARGE_BYTES
+        return await self.aside.run(size, gemini.call, encoded, model, target, is_stream=is_stream, in_slices=in_slices)
 
     async def unary(self, frontend: Frontend, exchange: Exchange, progress: Progress) -> jsontext.JsonObject:
         """The whole answer."""
         legs = legs_of(exchange.request, progress.model)
-        responses = await side_by_side([self._unary_leg(leg, exchange, progress) for leg in legs])
-        response = responses[0]
-        if len(responses) > 1:
+        if len(legs) == 1:
+            response = await self._unary_leg(legs[0], exchange, progress)
+        else:
+            responses = await side_by_side([self._unary_leg(leg, exchange, progress) for leg in legs])
+            response = responses[0]
             response = replace(
                 response,
                 choices=tuple(choice for one in responses for choice in one.choices),
@@ -233,13 +250,15 @@ class Upstream:
         return response
 
     async def _unary_on_model(self, leg: Leg, exchange: Exchange, progress: Progress) -> Response:
-        encoded = self.encode(leg.request, progress)
+        encoded = await self.encode(leg.request, progress)
         model = progress.model
 
         async def attempt(ticket: Ticket) -> Response:
             target = await self.target(ticket.account)
             progress.note(gemini.notices(encoded, target))
-            chunk = gemini.unwrap(await self._ask(gemini.call(encoded, model, target, is_stream=False), ticket))
+            chunk = gemini.unwrap(
+                await self._ask(await self.call(encoded, model, target, progress, is_stream=False), ticket)
+            )
             decoder = gemini.decoder(encoded, exchange.id, leg.offset)
             folder = Folder()
             for event in (*decoder.feed(chunk), *decoder.finish()):
@@ -251,12 +270,12 @@ class Upstream:
         except GatewayError as error:
             if error.code != gemini.FOREIGN_SIGNATURE:
                 raise
-            encoded = self.encode(leg.request, progress, is_signed=False)
+            encoded = await self.encode(leg.request, progress, is_signed=False)
             return await self.attempts.run(progress, attempt)
 
     async def count(self, request: Request, progress: Progress) -> int:
         """How many tokens a request's prompt has, as upstream counts them."""
-        encoded = self.encode(request, progress)
+        encoded = await self.encode(request, progress)
 
         async def attempt(ticket: Ticket) -> int:
             call = gemini.count_call(encoded, progress.model, await self.target(ticket.account))
@@ -282,8 +301,6 @@ class Upstream:
 
 async def side_by_side(runs: list[Awaitable[T]]) -> list[T]:
     """The results of awaitables that run at the same time; the first failure ends the others and is raised."""
-    if len(runs) == 1:
-        return [await runs[0]]
     tasks = [asyncio.ensure_future(run) for run in runs]
     try:
         return list(await asyncio.gather(*tasks))
@@ -452,7 +469,7 @@ class _Leg:
 
     async def _run_on_model(self) -> None:
         stream, upstream, progress = self.stream, self.stream.upstream, self.stream.progress
-        encoded = self._encoded = upstream.encode(self.leg.request, progress)
+        encoded = self._encoded = await upstream.encode(self.leg.request, progress)
         model = progress.model
 
         async def attempt(ticket: Ticket) -> None:
@@ -462,7 +479,7 @@ class _Leg:
             self._decoder = gemini.byte_decoder(
                 encoded, stream.exchange.id, self.leg.offset, max_event_bytes=limit, target=target
             )
-            answer = await upstream.send(gemini.call(encoded, model, target, is_stream=True))
+            answer = await upstream.send(await upstream.call(encoded, model, target, progress, is_stream=True))
             upstream.pool.answered(ticket, upstream.now())
             try:
                 if answer.status != 200:
@@ -481,7 +498,7 @@ class _Leg:
         except GatewayError as error:
             if error.code != gemini.FOREIGN_SIGNATURE or stream.has_frames:
                 raise
-            encoded = self._encoded = upstream.encode(self.leg.request, progress, is_signed=False)
+            encoded = self._encoded = await upstream.encode(self.leg.request, progress, is_signed=False)
             await upstream.attempts.run(progress, attempt)
 
     def feed(self, data: bytes) -> None:

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 
 from . import __version__, auth, browser, jsontext, models, routes
 from .account import GEMINI
+from .aside import LARGE_BYTES, Aside, RunInThread
 from .attempts import TokenSource
 from .backends import gemini
 from .config import Config
@@ -123,8 +124,10 @@ class Gateway:
         tokens: TokenSource | None = None,
         on_revoked: Callable[[Account, str], None] | None = None,
         fetch: FetchAll | None = None,
+        run_in_thread: RunInThread | None = None,
     ) -> None:
         self._fetch = fetch
+        self._aside = Aside(run_in_thread)
         self._upstream = Upstream(
             config=config,
             pool=pool,
@@ -134,6 +137,7 @@ class Gateway:
             clock=clock,
             tokens=tokens,
             on_revoked=on_revoked,
+            aside=self._aside,
         )
         self._resources = Resources(store=store, upstream=self._upstream)
         self._now = now
@@ -201,7 +205,7 @@ class Gateway:
         return browser.cors_headers(self.config, headers)
 
     async def handle(self, request: HttpRequest, reply: Reply) -> None:
-        progress = Progress(request=request, started=self._clock())
+        progress = Progress(request=request, started=self._clock(), size_bytes=len(request.body))
         try:
             await self._serve(request, progress, reply)
         except GatewayError as error:
@@ -254,14 +258,15 @@ class Gateway:
 
     async def _create(self, route: routes.Route, owner: str, progress: Progress, reply: Reply) -> None:
         """A request to the model."""
-        body = read_body(progress.request)
+        body = await self._aside.run(progress.size_bytes, read_body, progress.request)
         name = next((name for key, name in route.by_body if key in body), route.frontend)
         reader = next((name for key, name in route.read_as if key in body), name)
         if reader != name:
             progress.note((Notice(message=_READ_AS_ANOTHER.format(reader, name)),))
         keeper = self._resources.keeper(name)
         if keeper is None or reader != name:
-            exchange = await self._exchange(FRONTENDS[reader].decode_request(body), body, progress)
+            asked = await self._aside.run(progress.size_bytes, FRONTENDS[reader].decode_request, body)
+            exchange = await self._exchange(asked, body, progress)
             del body  # the exchange has it, and may let go of it
             await self._answer(FRONTENDS[name], exchange, progress, reply)
             return
@@ -276,7 +281,8 @@ class Gateway:
     async def _kept(self, keeper: Keeper, owner: str, body: jsontext.JsonObject, progress: Progress) -> Kept:
         """A request read with the help of what is kept."""
         found = await self._resources.find(keeper, owner, lambda found: keeper.create_needs(body, found))
-        exchange = await self._exchange(keeper.decode_request(body, found), body, progress)
+        asked = await self._aside.run(progress.size_bytes, keeper.decode_request, body, found)
+        exchange = await self._exchange(asked, body, progress)
         return Kept(keeper=keeper, owner=owner, exchange=exchange, found=found, progress=progress)
 
     async def _exchange(self, request: Request, body: jsontext.JsonObject, progress: Progress) -> Exchange:
@@ -552,7 +558,8 @@ def _told(progress: Progress) -> str:
 def read_body(request: HttpRequest) -> jsontext.JsonObject:
     """The JSON object of a body. The content type is not asked: curl -d and others send a wrong one."""
     try:
-        body = jsontext.loads(request.body)
+        is_large = len(request.body) >= LARGE_BYTES
+        body = jsontext.loads_sliced(request.body) if is_large else jsontext.loads(request.body)
     except ValueError as error:
         why = "it is empty" if not request.body.strip() else f"{type(error).__name__}"
         raise InvalidRequest(f"We could not parse the JSON body of your request ({why}).") from None

@@ -53,6 +53,7 @@ def fast(count: int) -> bytes:
 
 class Upstream(asyncio.Protocol):
     transport: asyncio.Transport
+    streams = 0
 
     def __init__(self) -> None:
         self.head = b""
@@ -86,8 +87,12 @@ class Upstream(asyncio.Protocol):
         elif match[1] == b"held":
             self.transport.write(_STREAM_HEAD + chunk(False))
         else:
-            self.transport.write(_STREAM_HEAD)
-            self.pace(int(match[2]), int(match[3]) / 1000, asyncio.get_running_loop().time())
+            count, seconds = int(match[2]), int(match[3]) / 1000
+            self.transport.write(_STREAM_HEAD + chunk(False))
+            # Streams that began together go on at moments of their own, spread evenly, whichever gateway asked.
+            Upstream.streams += 1
+            due = asyncio.get_running_loop().time() + seconds * (Upstream.streams * 0.618034 % 1)
+            asyncio.get_running_loop().call_at(due, self.pace, count - 1, seconds, due)
 
     def pace(self, left: int, seconds: float, due: float) -> None:
         if self.transport.is_closing():

@@ -40,10 +40,11 @@ __all__ = [
 ]
 
 
-def call(encoded: Encoded, model: str, target: Target, *, is_stream: bool) -> Call:
-    """The upstream request of one attempt."""
+def call(encoded: Encoded, model: str, target: Target, *, is_stream: bool, in_slices: bool = False) -> Call:
+    """The upstream request of one attempt. in_slices: written so that other threads get their turn."""
     method = "streamGenerateContent?alt=sse" if is_stream else "generateContent"
-    return post(target, model, method, wrap(target, model, fit(target, encoded.body)[0]))
+    body = wrap(target, model, fit(target, encoded.body)[0])
+    return post(target, model, method, body, in_slices=in_slices)
 
 
 def notices(encoded: Encoded, target: Target) -> tuple[Notice, ...]:

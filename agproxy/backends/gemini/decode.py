@@ -282,7 +282,8 @@ class StreamDecoder:
             events.append(MessageStarted(response_id=self._response_id, model=self._model))
 
     def _candidate(self, candidate: dict[str, Any], events: list[Event]) -> None:
-        index = _count(candidate.get("index"))
+        index = candidate.get("index")
+        index = _count(index) if index else 0
         choice = self._choices.get(index)
         if choice is None:
             choice = self._choices[index] = _Choice()

@@ -74,12 +74,12 @@ def _url(target: Target, model: str, method: str) -> str:
     return f"{target.base_url}{place}/publishers/google/models/{quoted(model)}:{method}"
 
 
-def post(target: Target, model: str, method: str, body: JsonObject) -> Call:
-    """A call of a model's method."""
+def post(target: Target, model: str, method: str, body: JsonObject, *, in_slices: bool = False) -> Call:
+    """A call of a model's method. in_slices: the body is written so that other threads get their turn."""
     return Call(
         method="POST",
         url=_url(target, model, method),
-        body=jsontext.dumps(body),
+        body=jsontext.dumps_sliced(body) if in_slices else jsontext.dumps(body),
         headers=(("content-type", JSON), *auth(target)),
         proxy=target.proxy,
     )

@@ -238,11 +238,13 @@ class StreamEncoder:
 
     def feed(self, event: Event) -> list[bytes]:
         """The frames of one event."""
-        if type(event) is PartDelta:  # nearly all
-            return self._delta(self._choices[event.choice], event.choice, event.text)
         match event:
-            case PartDelta(choice=index, text=text):
-                return self._delta(self._choices[index], index, text)
+            case PartDelta():
+                choice = self._choices[event.choice]
+                if choice.kind is Text:  # nearly all
+                    choice.text_length += len(event.text)
+                    return [choice.text_head + jsontext.quoted(event.text) + choice.tail]
+                return self._delta(choice, event.choice, event.text)
             case MessageStarted(model=model):
                 self._fingerprint = fingerprint(model)
                 return []
@@ -337,9 +339,7 @@ class StreamEncoder:
         return frames
 
     def _delta(self, choice: _Choice, index: int, text: str) -> list[bytes]:
-        if choice.kind is Text:
-            choice.text_length += len(text)
-            return [choice.text_head + jsontext.quoted(text) + choice.tail]
+        """A piece of anything but text."""
         if choice.kind is Reasoning:
             if not choice.thought_head:
                 choice.thought_head, _ = self._around(index, "reasoning_content")

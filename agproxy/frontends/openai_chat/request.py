@@ -212,6 +212,7 @@ _SAMPLING = frozenset(
     }
 )
 _NO_SAMPLING = Sampling()
+_TOOLS = frozenset({"tools", "functions", "web_search_options"})
 
 
 # --- sampling, output, thinking --------------------------------------------------------------------------------
@@ -378,6 +379,8 @@ def _decode_custom(value: Any, path: str) -> FunctionTool:
 
 
 def _decode_tools(body: JsonObject, notices: list[Notice]) -> tuple[Tool, ...]:
+    if _TOOLS.isdisjoint(body):
+        return ()
     tools: list[Tool] = []
     for index, value in enumerate(read.array(body.get("tools") or [], "tools")):
         path = f"tools[{index}]"
