@@ -181,6 +181,12 @@ def required(body: Mapping[str, Any], name: str, path: str) -> Any:
     return value
 
 
+def optional(body: Mapping[str, Any], name: str, reader: Any, *args: Any, path: str = "") -> Any:
+    """What `reader` makes of a field; None where it is absent or null. `path` as `required` has it."""
+    value = body.get(name)
+    return None if value is None else reader(value, path + name, *args)
+
+
 # --- media -----------------------------------------------------------------------------------------------------
 
 _DATA_URL = re.compile(r"data:([^,;]*)((?:;[^,;]*)*?)(;base64)?,", re.IGNORECASE)

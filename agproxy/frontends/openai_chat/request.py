@@ -175,22 +175,17 @@ def decode_request(body: JsonObject) -> Request:
         turns=turns,
         tools=tools,
         tool_choice=_decode_tool_choice(body, tools, notices),
-        parallel_tool_calls=_optional(body, "parallel_tool_calls", read.boolean),
+        parallel_tool_calls=read.optional(body, "parallel_tool_calls", read.boolean),
         sampling=_decode_sampling(body, notices),
         output=_decode_output(body, notices),
         thinking=_decode_thinking(body, google, notices),
         service_tier=_decode_tier(body, notices),
-        cached_content=_optional(google, "cached_content", read.string),
+        cached_content=read.optional(google, "cached_content", read.string),
         safety_settings=tuple(google.get("safety_settings") or ()),
         session=session_of(body),
         is_stream=is_stream,
         notices=tuple(notices),
     )
-
-
-def _optional(body: JsonObject, name: str, reader: Any, *args: Any) -> Any:
-    value = body.get(name)
-    return None if value is None else reader(value, name, *args)
 
 
 def _optional_choice(body: JsonObject, name: str, supported: tuple[str, ...]) -> str | None:
@@ -221,30 +216,30 @@ _TOOLS = frozenset({"tools", "functions", "web_search_options"})
 def _decode_sampling(body: JsonObject, notices: list[Notice]) -> Sampling:
     if _SAMPLING.isdisjoint(body):
         return _NO_SAMPLING
-    limit = _optional(body, "max_completion_tokens", read.integer, 1)
-    older = _optional(body, "max_tokens", read.integer, 1)
+    limit = read.optional(body, "max_completion_tokens", read.integer, 1)
+    older = read.optional(body, "max_tokens", read.integer, 1)
     if limit is None:
         limit = older
     elif older is not None:
         notices.append(Notice(param="max_tokens", message="max_tokens: ignored beside max_completion_tokens"))
-    top_k = _optional(body, "top_k", read.integer)
+    top_k = read.optional(body, "top_k", read.integer)
     if top_k is not None and top_k < 1:
         notices.append(Notice(param="top_k", message="top_k: left out, below 1 it means no limit"))
         top_k = None
-    logprobs = bool(_optional(body, "logprobs", read.boolean))
-    top = _optional(body, "top_logprobs", read.integer, 0, 20)
+    logprobs = bool(read.optional(body, "logprobs", read.boolean))
+    top = read.optional(body, "top_logprobs", read.integer, 0, 20)
     if top is not None and not logprobs:
         raise InvalidRequest("'top_logprobs' is only allowed when 'logprobs' is true.", param="top_logprobs")
     return Sampling(
-        temperature=_optional(body, "temperature", read.number, 0, 2),
-        top_p=_optional(body, "top_p", read.number, 0, 1),
+        temperature=read.optional(body, "temperature", read.number, 0, 2),
+        top_p=read.optional(body, "top_p", read.number, 0, 1),
         top_k=top_k,
         max_output_tokens=limit,
         stop=decode_stop(body.get("stop"), "stop", notices),
-        seed=_optional(body, "seed", read.integer),
-        presence_penalty=_optional(body, "presence_penalty", read.number, -2, 2),
-        frequency_penalty=_optional(body, "frequency_penalty", read.number, -2, 2),
-        candidates=_optional(body, "n", read.integer, 1, 128) or 1,
+        seed=read.optional(body, "seed", read.integer),
+        presence_penalty=read.optional(body, "presence_penalty", read.number, -2, 2),
+        frequency_penalty=read.optional(body, "frequency_penalty", read.number, -2, 2),
+        candidates=read.optional(body, "n", read.integer, 1, 128) or 1,
         logprobs=logprobs,
         top_logprobs=top,
     )
@@ -295,8 +290,8 @@ def _google_extras(body: JsonObject, notices: list[Notice]) -> JsonObject:
         return {}
     extra = read.obj(extra, "extra_body")
     inner = extra.get("extra_body")
-    google = extra.get("google") or (inner.get("google") if isinstance(inner, dict) else None) or {}
-    google = read.obj(google, "extra_body.google")
+    holder = inner if extra.get("google") is None and isinstance(inner, dict) else extra
+    google = read.optional(holder, "google", read.obj, path="extra_body.") or {}
     known = {
         "thinking_config": mapped("thinkingConfig"),
         "cached_content": mapped("cachedContent"),
@@ -304,7 +299,7 @@ def _google_extras(body: JsonObject, notices: list[Notice]) -> JsonObject:
     }
     notices += read.check(google, known, "extra_body.google.")
     notices += read.check(extra, {"google": mapped(""), "extra_body": mapped("")}, "extra_body.")
-    for index, item in enumerate(read.array(google.get("safety_settings") or [], "extra_body.google.safety_settings")):
+    for index, item in enumerate(read.optional(google, "safety_settings", read.array, path="extra_body.google.") or []):
         read.obj(item, f"extra_body.google.safety_settings[{index}]")
     return google
 
@@ -368,7 +363,7 @@ def _decode_function(value: Any, path: str, notices: list[Notice]) -> FunctionTo
 def _decode_custom(value: Any, path: str) -> FunctionTool:
     custom = read.obj(value, path)
     name = read.string(read.required(custom, "name", path + "."), path + ".name")
-    description = read.string(custom.get("description") or "", path + ".description")
+    description = read.optional(custom, "description", read.string, path=path + ".") or ""
     form = read.obj(custom.get("format") or {"type": "text"}, path + ".format")
     if read.one_of(form.get("type"), path + ".format.type", ("text", "grammar")) == "grammar":
         grammar = read.obj(read.required(form, "grammar", path + ".format."), path + ".format.grammar")
@@ -382,7 +377,7 @@ def _decode_tools(body: JsonObject, notices: list[Notice]) -> tuple[Tool, ...]:
     if _TOOLS.isdisjoint(body):
         return ()
     tools: list[Tool] = []
-    for index, value in enumerate(read.array(body.get("tools") or [], "tools")):
+    for index, value in enumerate(read.optional(body, "tools", read.array) or []):
         path = f"tools[{index}]"
         tool = read.obj(value, path)
         kind = read.string(read.required(tool, "type", path + "."), path + ".type")
@@ -396,7 +391,7 @@ def _decode_tools(body: JsonObject, notices: list[Notice]) -> tuple[Tool, ...]:
             tools.append(HostedTool(kind=Hosted.WEB_SEARCH))
         else:
             raise read.invalid_value(path + ".type", kind, ("function", "custom", "web_search"))
-    for index, value in enumerate(read.array(body.get("functions") or [], "functions")):
+    for index, value in enumerate(read.optional(body, "functions", read.array) or []):
         tools.append(_decode_function(value, f"functions[{index}]", notices))
     if body.get("web_search_options") is not None:
         options = read.obj(body["web_search_options"], "web_search_options")
@@ -599,7 +594,7 @@ class _Messages:
         data = read.string(read.required(file, "file_data", path), path + "file_data")
         if data[:5].lower() == "data:":
             return read.media_from_url(data, path + "file_data")
-        ending = read.string(file.get("filename") or "", path + "filename").lower().rpartition(".")[2]
+        ending = (read.optional(file, "filename", read.string, path=path) or "").lower().rpartition(".")[2]
         mime = "application/pdf" if data.lstrip().startswith(_PDF_BASE64) else _FILE_TYPES.get(ending)
         if mime is None:
             raise InvalidRequest(
@@ -663,7 +658,7 @@ class _Messages:
         if call.get("type") == "custom":
             custom = read.obj(read.required(call, "custom", path + "."), path + ".custom")
             name = read.string(read.required(custom, "name", path + ".custom."), path + ".custom.name")
-            given = read.string(custom.get("input") or "", path + ".custom.input")
+            given = read.optional(custom, "input", read.string, path=path + ".custom.") or ""
             arguments = jsontext.text({"input": given})
         else:
             function = read.obj(read.required(call, "function", path + "."), path + ".function")

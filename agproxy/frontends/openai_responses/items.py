@@ -315,7 +315,7 @@ class _Items:
         self._call(item, name, given, path)
 
     def _custom_call(self, item: JsonObject, path: str) -> None:
-        given = read.string(item.get("input") or "", path + ".input")
+        given = read.optional(item, "input", read.string, path=path + ".") or ""
         self._call(item, self._client_name(item, path), jsontext.text({"input": given}), path)
 
     def _result(
@@ -391,7 +391,7 @@ class _Items:
     # --- built-ins that upstream ran
 
     def _code_call(self, item: JsonObject, path: str) -> None:
-        code = read.string(item.get("code") or "", path + ".code")
+        code = read.optional(item, "code", read.string, path=path + ".") or ""
         signature = self._next_signatures.pop("code_interpreter_call", None)
         logs = []
         outputs = item.get("outputs")
@@ -399,7 +399,7 @@ class _Items:
             here = f"{path}.outputs[{index}]"
             output = read.obj(value, here)
             if read.one_of(read.required(output, "type", here + "."), here + ".type", ("logs", "image")) == "logs":
-                logs.append(read.string(output.get("logs") or "", here + ".logs"))
+                logs.append(read.optional(output, "logs", read.string, path=here + ".") or "")
         is_ok = item.get("status") != "failed"
         self._add_model(
             Code(code=code, language="python", opaque=signature), CodeOutput(output="".join(logs), is_ok=is_ok)
@@ -412,7 +412,7 @@ class _Items:
             self._tell_once("image", f"{path}: an image_generation_call without a result has no effect")
             return
         data = read.checked_base64(read.string(result, path + ".result"), path + ".result")
-        form = read.string(item.get("output_format") or "png", path + ".output_format")
+        form = read.optional(item, "output_format", read.string, path=path + ".") or "png"
         self._add_model(Media(mime_type=f"image/{form}", data=data, opaque=signature))
 
     def _mcp_call(self, item: JsonObject, path: str) -> None:
@@ -422,7 +422,7 @@ class _Items:
         self._function_call(call, path)
         error = item.get("error")
         text = item.get("output") if error is None else error if isinstance(error, str) else _json(error, path)
-        output = read.string(text or "", path + ".output")
+        output = "" if text is None else read.string(text, path + ".output")
         self._result(call, (Text(text=output),), path, is_error=error is not None)
 
     # --- the rest
@@ -536,7 +536,7 @@ def _file(part: JsonObject, path: str) -> Media:
     data = read.string(data, path + ".file_data")
     if data[:5].lower() == "data:":
         return read.media_from_url(data, path + ".file_data")
-    name = read.string(part.get("filename") or "", path + ".filename").lower()
+    name = (read.optional(part, "filename", read.string, path=path + ".") or "").lower()
     unknown = "application/octet-stream" if "." in name else "application/pdf"
     mime = next((mime for ending, mime in _FILE_TYPES.items() if name.endswith(ending)), unknown)
     return Media(mime_type=mime, data=read.checked_base64(data, path + ".file_data"))

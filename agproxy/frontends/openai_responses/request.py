@@ -131,12 +131,12 @@ def decode_request(
     """
     notices = list(read.check({name: body[name] for name in body if name != "client_metadata"}, FIELDS))
     model = read.required(body, "model", "")
-    is_stream = bool(_optional(body, "stream", read.boolean))
+    is_stream = bool(read.optional(body, "stream", read.boolean))
     _check_state(body, has_state=history is not None)
     _check_stream_options(body, notices)
     check_metadata(body)
     box = Toolbox(notices)
-    box.declare_all(read.array(body.get("tools") or [], "tools"), "tools")
+    box.declare_all(read.optional(body, "tools", read.array) or [], "tools")
     if body.get("input") is None and not (history or body.get("instructions")):
         raise read.missing("input")
     decoded = decode_items(body.get("input"), box, notices, history=history or (), references=references)
@@ -145,32 +145,27 @@ def decode_request(
     if decoded.is_compaction:  # functions stay declared, since the history calls them
         tools = tuple(tool for tool in tools if isinstance(tool, FunctionTool))
         tool_choice, output = ToolChoice(mode=Mode.NONE) if tools else None, Output()
-    instructions = _optional(body, "instructions", read.string)
+    instructions = read.optional(body, "instructions", read.string)
     return Request(
         model=read.string(model, "model"),
         system=((Text(text=instructions),) if instructions else ()) + decoded.system,
         turns=decoded.turns,
         tools=tools,
         tool_choice=tool_choice,
-        parallel_tool_calls=_optional(body, "parallel_tool_calls", read.boolean),
+        parallel_tool_calls=read.optional(body, "parallel_tool_calls", read.boolean),
         sampling=_decode_sampling(body, notices),
         output=output,
         thinking=_decode_thinking(body, decoded, notices),
-        service_tier=_optional(body, "service_tier", read.one_of, _TIERS),
+        service_tier=read.optional(body, "service_tier", read.one_of, _TIERS),
         session=session_of(body),
         is_stream=is_stream,
         notices=tuple(notices),
     )
 
 
-def _optional(body: JsonObject, name: str, reader: Any, *args: Any, path: str = "") -> Any:
-    value = body.get(name)
-    return None if value is None else reader(value, path + name, *args)
-
-
 def _check_state(body: JsonObject, *, has_state: bool) -> None:
     """Refuses what needs a store where there is none, in the words that OpenAI has for what is not kept."""
-    previous = _optional(body, "previous_response_id", read.string)
+    previous = read.optional(body, "previous_response_id", read.string)
     conversation = body.get("conversation")
     if isinstance(conversation, dict):
         conversation = read.required(conversation, "id", "conversation.")
@@ -183,8 +178,8 @@ def _check_state(body: JsonObject, *, has_state: bool) -> None:
             code="mutually_exclusive_parameters",
             param="previous_response_id",
         )
-    is_background = bool(_optional(body, "background", read.boolean))
-    is_kept = _optional(body, "store", read.boolean) is not False
+    is_background = bool(read.optional(body, "background", read.boolean))
+    is_kept = read.optional(body, "store", read.boolean) is not False
     if is_background and not is_kept:
         raise InvalidRequest("Background mode requires 'store' to be true.", code="invalid_value", param="background")
     if has_state:
@@ -206,7 +201,7 @@ def _check_state(body: JsonObject, *, has_state: bool) -> None:
 
 
 def _check_stream_options(body: JsonObject, notices: list[Notice]) -> None:
-    options = _optional(body, "stream_options", read.obj)
+    options = read.optional(body, "stream_options", read.obj)
     if options is None:
         return
     if not body.get("stream"):
@@ -218,7 +213,7 @@ def _check_stream_options(body: JsonObject, notices: list[Notice]) -> None:
 
 def check_metadata(body: JsonObject) -> None:
     """Raises InvalidRequest where `metadata` is none."""
-    metadata = _optional(body, "metadata", read.obj)
+    metadata = read.optional(body, "metadata", read.obj)
     if metadata is None:
         return
     if len(metadata) > 16:
@@ -233,18 +228,18 @@ def check_metadata(body: JsonObject) -> None:
 
 
 def _decode_sampling(body: JsonObject, notices: list[Notice]) -> Sampling:
-    include = _optional(body, "include", read.array) or []
+    include = read.optional(body, "include", read.array) or []
     wanted = [read.one_of(value, f"include[{index}]", _INCLUDES) for index, value in enumerate(include)]
-    top = _optional(body, "top_logprobs", read.integer, 0, 20)
+    top = read.optional(body, "top_logprobs", read.integer, 0, 20)
     return Sampling(
-        temperature=_optional(body, "temperature", read.number, 0, 2),
-        top_p=_optional(body, "top_p", read.number, 0, 1),
-        top_k=_optional(body, "top_k", read.integer),
-        max_output_tokens=_optional(body, "max_output_tokens", read.integer, 16),
+        temperature=read.optional(body, "temperature", read.number, 0, 2),
+        top_p=read.optional(body, "top_p", read.number, 0, 1),
+        top_k=read.optional(body, "top_k", read.integer),
+        max_output_tokens=read.optional(body, "max_output_tokens", read.integer, 16),
         stop=_decode_stop(body.get("stop"), notices),
-        seed=_optional(body, "seed", read.integer),
-        presence_penalty=_optional(body, "presence_penalty", read.number, -2, 2),
-        frequency_penalty=_optional(body, "frequency_penalty", read.number, -2, 2),
+        seed=read.optional(body, "seed", read.integer),
+        presence_penalty=read.optional(body, "presence_penalty", read.number, -2, 2),
+        frequency_penalty=read.optional(body, "frequency_penalty", read.number, -2, 2),
         logprobs=LOGPROBS in wanted or bool(top),
         top_logprobs=top,
     )
@@ -263,10 +258,10 @@ def _decode_stop(value: Any, notices: list[Notice]) -> tuple[str, ...]:
 
 
 def _decode_output(body: JsonObject, decoded: Decoded, box: Toolbox, notices: list[Notice]) -> Output:
-    text = _optional(body, "text", read.obj) or {}
+    text = read.optional(body, "text", read.obj) or {}
     notices += read.check(text, _TEXT, "text.")
-    _optional(text, "verbosity", read.one_of, _VERBOSITIES, path="text.")
-    form, path = _optional(text, "format", read.obj, path="text."), "text.format"
+    read.optional(text, "verbosity", read.one_of, _VERBOSITIES, path="text.")
+    form, path = read.optional(text, "format", read.obj, path="text."), "text.format"
     if form is None and decoded.form is not None:
         form, path = decoded.form
     output = Output(modalities=("text", "image") if box.makes_images else ())
@@ -283,13 +278,13 @@ def _decode_output(body: JsonObject, decoded: Decoded, box: Toolbox, notices: li
 
 
 def _decode_thinking(body: JsonObject, decoded: Decoded, notices: list[Notice]) -> Thinking:
-    reasoning = _optional(body, "reasoning", read.obj) or {}
+    reasoning = read.optional(body, "reasoning", read.obj) or {}
     notices += read.check(reasoning, _REASONING, "reasoning.")
-    effort = _optional(reasoning, "effort", read.one_of, _EFFORTS, path="reasoning.")
+    effort = read.optional(reasoning, "effort", read.one_of, _EFFORTS, path="reasoning.")
     if effort is None and decoded.effort is not None:
         effort = read.one_of(decoded.effort, "input.reasoning.effort", _EFFORTS)
-    summary = _optional(reasoning, "summary", read.one_of, _SUMMARIES, path="reasoning.")
-    old = _optional(reasoning, "generate_summary", read.one_of, _SUMMARIES, path="reasoning.")
+    summary = read.optional(reasoning, "summary", read.one_of, _SUMMARIES, path="reasoning.")
+    old = read.optional(reasoning, "generate_summary", read.one_of, _SUMMARIES, path="reasoning.")
     # Here a client has a field of its own to ask with, and OpenAI sends no summary to who does not ask: clients that
     # know the events of summaries ask for them (llm-comply fails on them where it did not).
     return Thinking(effort=effort, summaries=bool(summary or old))

@@ -184,7 +184,7 @@ class Toolbox:
 
     def _declare_namespace(self, tool: JsonObject, path: str, *, is_learnt: bool) -> None:
         name = _name(tool, path)
-        about = read.string(tool.get("description") or "", path + ".description")
+        about = read.optional(tool, "description", read.string, path=path + ".") or ""
         for index, value in enumerate(read.array(read.required(tool, "tools", path + "."), path + ".tools")):
             here = f"{path}.tools[{index}]"
             inner = read.obj(value, here)
@@ -198,7 +198,7 @@ class Toolbox:
     ) -> None:
         name = _name(tool, path)
         self._notices += read.check(tool, _FUNCTION_FIELDS, path + ".")
-        description = read.string(tool.get("description") or "", path + ".description")
+        description = read.optional(tool, "description", read.string, path=path + ".") or ""
         if about and about != description:
             description = f"{description}\n\n(One of the tools of {namespace}: {about})".strip()
         parameters, strict = tool.get("parameters"), tool.get("strict")
