@@ -3,7 +3,7 @@
 The map, from values to the world; a module imports only from the rows above its own, and from its own row never in a
 circle (`tests/test_layers.py` holds this):
 
-    errors, jsontext, conversation, sse, http11,
+    errors, jsontext, values, conversation, sse, http11,
       records                                       values and rules, no I/O
     config, routes, auth, browser, models, pacific,
       cooldowns, credentials, account, sessions,

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, assert_never
 
+from .values import value_class
+
 
 class Role(Enum):
     """SYSTEM is for instructions that stand within the conversation; leading ones are `Request.system`."""
@@ -20,13 +22,13 @@ class Role(Enum):
     SYSTEM = "system"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class Text:
     text: str
     opaque: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class Reasoning:
     """A summary of the model's thinking. Never part of the answer's text."""
 
@@ -34,7 +36,7 @@ class Reasoning:
     opaque: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class Media:
     """An image, sound, video or document: base64 `data`, or a `uri` that upstream (or the gateway) fetches.
 
@@ -50,7 +52,7 @@ class Media:
     opaque: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class ToolCall:
     """A call that the model makes. `arguments` is the JSON text of an object.
 
@@ -63,7 +65,7 @@ class ToolCall:
     opaque: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class ToolResult:
     """What a call gave back. `name` is that of the call."""
 
@@ -73,7 +75,7 @@ class ToolResult:
     is_error: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class Code:
     """Code that the model runs upstream, on the vendor's side."""
 
@@ -82,7 +84,7 @@ class Code:
     opaque: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class CodeOutput:
     """What that code printed. `is_ok` is False where it failed or ran out of time."""
 
@@ -94,13 +96,13 @@ class CodeOutput:
 Part = Text | Reasoning | Media | ToolCall | ToolResult | Code | CodeOutput
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class Turn:
     role: Role
     parts: tuple[Part, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class FunctionTool:
     """A function that the client runs. parameters: JSON Schema of its arguments, None for none.
 
@@ -124,7 +126,7 @@ class Hosted(Enum):
     URL_CONTEXT = "url_context"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class HostedTool:
     kind: Hosted
 
@@ -140,7 +142,7 @@ class Mode(Enum):
     REQUIRED = "required"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class ToolChoice:
     """names: only these functions may be called; None for all."""
 
@@ -148,7 +150,7 @@ class ToolChoice:
     names: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class Sampling:
     temperature: float | None = None
     top_p: float | None = None
@@ -168,7 +170,7 @@ class Format(Enum):
     JSON = "json"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class Output:
     """What the answer must be. schema: JSON Schema that a JSON answer must follow; modalities: text, image, audio."""
 
@@ -177,7 +179,7 @@ class Output:
     modalities: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class Thinking:
     """effort: none, minimal, low, medium, high, xhigh, max. summaries: whether the client wants to read thoughts.
 
@@ -190,7 +192,7 @@ class Thinking:
     level: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class Notice:
     """Something that the client should know: a field that has no effect, a repair. `param` is its path, if any."""
 
@@ -198,7 +200,7 @@ class Notice:
     param: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class Request:
     """One client request. `turns` alternate as the client wrote them; backends merge what they must.
 
@@ -224,7 +226,7 @@ class Request:
     siblings: tuple["Request", ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class Policy:
     """The settings that change what a translation says. Each is described at its setting in `config`."""
 
@@ -249,7 +251,7 @@ class Finish(Enum):
     FILTERED = "filtered"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Token counts of one answer. prompt includes cached; output includes reasoning; total is their sum."""
 
@@ -267,7 +269,7 @@ class Usage:
         return self.prompt_tokens + self.output_tokens
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class Citation:
     """A source of a stretch of the answer. start and end are character offsets in the choice's Text parts, joined."""
 
@@ -277,7 +279,7 @@ class Citation:
     title: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class TokenLogprob:
     """One decoded token with its logarithmic probability and the likeliest others at that place."""
 
@@ -286,7 +288,7 @@ class TokenLogprob:
     top: tuple[tuple[str, float], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class MessageStarted:
     """First event of an answer. model: what upstream says it ran, if it says so."""
 
@@ -294,7 +296,7 @@ class MessageStarted:
     model: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class PartStarted:
     """part holds what is known: text and arguments are empty and come by deltas, all else is whole."""
 
@@ -302,7 +304,7 @@ class PartStarted:
     part: Part
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class PartDelta:
     """More of a Text's or Reasoning's text, or of a ToolCall's arguments."""
 
@@ -310,12 +312,12 @@ class PartDelta:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class PartEnded:
     choice: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class ChoiceEnded:
     """A choice is complete. raw_finish is upstream's own word; message its explanation, such as of a block."""
 
@@ -328,7 +330,7 @@ class ChoiceEnded:
     logprobs: tuple[TokenLogprob, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class MessageEnded:
     """Last event. notices: what the reader of the answer should know. ended: Unix seconds, set by who has a clock."""
 
@@ -340,13 +342,13 @@ class MessageEnded:
 Event = MessageStarted | PartStarted | PartDelta | PartEnded | ChoiceEnded | MessageEnded
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class Choice:
     parts: tuple[Part, ...]
     end: ChoiceEnded
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class Response:
     """A whole answer."""
 
@@ -457,6 +459,9 @@ def fold(events: Iterable[Event]) -> Response:
     return folder.result()
 
 
+_USUAL_POLICY = Policy()
+
+
 @dataclass(slots=True, kw_only=True)
 class Exchange:
     """What an encoder must know besides the answer: ids and time come in, so that it stays pure.
@@ -470,7 +475,7 @@ class Exchange:
     model: str
     request: Request
     body: dict[str, Any]
-    policy: Policy = Policy()
+    policy: Policy = _USUAL_POLICY
 
     def let_go(self) -> None:
         """Forget what the client said, which may be megabytes, while an answer goes on that needs no more of it."""

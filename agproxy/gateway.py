@@ -267,7 +267,7 @@ class Gateway:
         if keeper is None or reader != name:
             asked = await self._aside.run(progress.size_bytes, FRONTENDS[reader].decode_request, body)
             exchange = await self._exchange(asked, body, progress)
-            del body  # the exchange has it, and may let go of it
+            del body, asked  # the exchange has them, and may let go of them
             await self._answer(FRONTENDS[name], exchange, progress, reply)
             return
         with ExitStack() as turn:

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from .values import value_class
+
 Headers = tuple[tuple[str, str], ...]
 
 # RFC 9110, section 7.6.1: these speak of one connection and never pass a gateway.
@@ -74,7 +76,7 @@ class HttpRequest:
         self.headers, self.body = (), b""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class HttpResponse:
     """A whole answer."""
 
@@ -120,7 +122,7 @@ class Reply(Protocol):
 Handler = Callable[[HttpRequest, Reply], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class Call:
     """One upstream request. `url` is absolute; `headers` hold the credential, `body` the prompt: repr leaves them out.
 

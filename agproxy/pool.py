@@ -37,6 +37,7 @@ from .cooldowns import (
 )
 from .errors import GatewayError
 from .sessions import Sessions
+from .values import value_class
 
 __all__ = [
     "ANY_MODEL",
@@ -67,7 +68,7 @@ _LATENCY_SHARE = 0.3  # of the newest first byte in the average
 _LATENCY_AGE_SECONDS = 120.0  # after so long without a call an account is tried anew, however slow it was
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class Pick:
     """account: who serves next, None where nobody can now. ready_at: when somebody can, None if that is not known.
     skips: (account id, why) of each that was passed by; cool_down: the one that ends first. is_busy: a limit of the
@@ -82,7 +83,7 @@ class Pick:
     is_held: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class Ticket:
     """An attempt that is under way. is_probe: the first one after a cool-down."""
 

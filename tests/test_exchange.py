@@ -1,12 +1,14 @@
 """Attempts, legs and streams of one exchange, on a scripted upstream: what is asked of it, what the client gets."""
 
 import asyncio
+import gc
 import json
 
 import pytest
 from fakes import FakeReply, FakeUpstream, Scripted, ask, make_gateway
 
 from agproxy.config import Config
+from agproxy.conversation import Text
 from agproxy.errors import UpstreamFailed
 from agproxy.http11 import HttpRequest
 
@@ -409,3 +411,56 @@ def test_images_that_we_wrote_into_a_field_go_back_in_their_message():
     contents = upstream.bodies[0]["contents"]
     assert contents[1]["parts"] == [{"text": "here"}, {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}]
     assert contents[3]["parts"] == [{"text": "[click](data:text/html;base64,AAAA)"}]  # not what we would have written
+
+
+# --- what an open stream keeps ---------------------------------------------------------------------------------
+
+
+class Open:
+    """An upstream answer that stays open after its pieces, and looks at what the gateway still holds then."""
+
+    def __init__(self, pieces, look):
+        self.status, self.headers = 200, (("content-type", "text/event-stream"),)
+        self._pieces, self._look = pieces, look
+
+    async def pump(self, feed, reply=None):
+        for piece in self._pieces:
+            feed(piece)
+            self._look()
+
+    def close(self):
+        pass
+
+
+def alive(mark):
+    """How many texts of conversations, and lists of messages or contents, hold this mark."""
+    gc.collect()
+    objects = gc.get_objects()
+    texts = [one for one in objects if isinstance(one, Text) and mark in one.text]
+    lists = [one for one in objects if isinstance(one, list) and one and isinstance(one[0], dict) and "role" in one[0]]
+    return len(texts) + sum(mark in str(one) for one in lists)
+
+
+def test_an_open_stream_keeps_nothing_of_its_request():
+    """500 KB of history a stream, and a thousand streams, are no 500 MB."""
+    seen = []
+    answer = Open([b": nothing yet\n\n", sse(text("hi"))], lambda: seen.append(alive("a long history")))
+    upstream = FakeUpstream([answer])
+
+    reply = ask(make_gateway(upstream), CHAT, json.dumps(body("a long history", stream=True)).encode())
+
+    assert frames(reply)[-1] == "[DONE]"
+    assert seen[0] > 0
+    assert seen[-1] == 0
+
+
+def test_a_request_is_kept_until_the_first_frame():
+    """A stream that fails before it is asked for once more, whole."""
+    upstream = FakeUpstream(
+        [Scripted(pieces=[b": nothing yet\n\n"], error=UpstreamFailed("cut")), streamed(text("hi"))]
+    )
+
+    reply = ask(make_gateway(upstream, "a", "b"), CHAT, body("a long history", stream=True))
+
+    assert frames(reply)[-1] == "[DONE]"
+    assert [sent["contents"][0]["parts"] for sent in upstream.bodies] == [[{"text": "a long history"}]] * 2

@@ -33,6 +33,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE))
 
+import peers  # noqa: E402
 from load import KEY, Client, Clients, connect, cpu_seconds, messages_of, request, rss_kilobytes  # noqa: E402
 
 ROUNDS = 7
@@ -89,8 +90,9 @@ def free_port() -> int:
 class Bench:
     """Starts what is measured, and keeps the rows."""
 
-    def __init__(self, stack: ExitStack, python: str, rounds: int) -> None:
+    def __init__(self, stack: ExitStack, python: str, rounds: int, given: dict[str, str]) -> None:
         self.stack = stack
+        self.peers = given
         self.python = python
         self.rounds = rounds
         self.home = stack.enter_context(tempfile.TemporaryDirectory())
@@ -404,6 +406,62 @@ async def tls(bench: Bench) -> None:
         bench.compare(f"upstream over TLS: CPU {what}", found[OURS], found[FLOOR], "us")
 
 
+async def others(bench: Bench) -> None:
+    """Requests a second at concurrency 16, beside the peers that are installed."""
+    home = Path(bench.home)
+    for name, peer in peers.PEERS.items():
+        program = peers.find(name, bench.peers)
+        if program is None:
+            print(f"{name}: not installed (see peers.py)")
+            continue
+        port = free_port()
+        command = peer.command(program, home, port, bench.upstream.port)
+        with (home / f"{name}.log").open("w") as log:
+            process = subprocess.Popen(command, env=peers.environment(home), cwd=home, stdout=log, stderr=log)
+        server = Server(name, process, port)
+        bench.stack.callback(server.stop)
+        data = peer.data(bench.upstream.port)
+        try:
+            await until_it_answers(server, data)
+        except RuntimeError as error:
+            print(f"{error}\n{(home / f'{name}.log').read_text()[-1000:]}")
+            continue
+
+        async def measure(server: Server, name: str = name, data: bytes = data) -> tuple[float, float]:
+            is_peer = server.name == name
+            cpu, began = server.cpu, time.perf_counter()
+            done = 0
+            while (seconds := time.perf_counter() - began) < 1.0:
+                await server.clients.run(data if is_peer else request("bench-short"), total=100, concurrency=16)
+                done += 100
+            return done / seconds, (server.cpu - cpu) / done * 1e6
+
+        found = await by_turns(bench, [bench.ours, server], measure, rounds=5)
+        bench.compare(f"CPU a request beside {name}", *columns(found[OURS], found[name], 1), "us")
+        ours, theirs = columns(found[OURS], found[name], 0)
+        ratios = sorted(a / b for a, b in zip(ours, theirs, strict=True))
+        middle = statistics.median(ratios)
+        shown = f"{ratios[0]:.1f} / {middle:.1f} / {ratios[-1]:.1f}"
+        values = (f"{statistics.median(ours):,.0f} /s", f"{statistics.median(theirs):,.0f} /s")
+        bar, is_met = ("", None) if peer.least is None else (f">= {peer.least:g}", middle >= peer.least)
+        bench.row(f"requests a second beside {name}, 16 at once", *values, shown, bar, is_met=is_met)
+        server.stop()
+
+
+async def until_it_answers(server: Server, data: bytes) -> None:
+    deadline = time.perf_counter() + 60
+    while True:
+        try:
+            client = await connect(server.port)
+            await client.ask(data)
+            client.transport.abort()
+            return
+        except (OSError, RuntimeError) as error:
+            if time.perf_counter() > deadline or server.process.poll() is not None:
+                raise RuntimeError(f"{server.name} does not answer: {error}") from None
+            await asyncio.sleep(0.2)
+
+
 PARTS: dict[str, Callable] = {
     "start": start,
     "memory": memory,
@@ -413,12 +471,13 @@ PARTS: dict[str, Callable] = {
     "first_byte": first_byte,
     "large": large,
     "tls": tls,
+    "peers": others,
 }
 
 
 async def run(options: argparse.Namespace) -> int:
     with ExitStack() as stack:
-        bench = Bench(stack, options.python, options.rounds)
+        bench = Bench(stack, options.python, options.rounds, dict(pair.split("=", 1) for pair in options.peer))
         print(f"{'':<52} {OURS:>16} {FLOOR:>16}  {'ratio min / median / max':<26} bar")
         for name in options.parts or PARTS:
             await PARTS[name](bench)
@@ -431,6 +490,7 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", metavar="PART", help="of " + ", ".join(PARTS))
     parser.add_argument("--python", default=sys.executable, help="interpreter of the servers")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PROGRAM", help="where a peer is")
     parser.add_argument("--check", action="store_true", help="exit status 1 where a bar is missed")
     options = parser.parse_args()
     if unknown := [part for part in options.parts if part not in PARTS]:

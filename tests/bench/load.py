@@ -64,7 +64,7 @@ class Client(asyncio.Protocol):
         self._tail = b""
         self.reads: list[float] = []
         self.bytes = 0
-        self.first: asyncio.Event | None = None
+        self.is_over = False  # the server closes it, as some do after each answer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -80,8 +80,6 @@ class Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.reads.append(time.perf_counter())
         self.bytes += len(data)
-        if self.first is not None:
-            self.first.set()
         if self._left is None:
             self._head += data
             end = self._head.find(b"\r\n\r\n")
@@ -91,6 +89,7 @@ class Client(asyncio.Protocol):
                 self._fail(self._head[:400].decode())
                 return
             lower = self._head[: end + 2].lower()
+            self.is_over = b"\r\nconnection: close" in lower
             data = self._head[end + 4 :]
             place = lower.find(b"content-length: ")
             self._left = int(lower[place + 16 : lower.find(b"\r", place)]) if place >= 0 else -1
@@ -104,6 +103,7 @@ class Client(asyncio.Protocol):
                 self._finish()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.is_over = True
         self._fail("the connection was closed")
 
     def _finish(self) -> None:
@@ -140,6 +140,10 @@ class Clients:
 
         async def work(client: Client) -> None:
             for _ in todo:
+                if client.is_over:
+                    self._clients.remove(client)
+                    client = await connect(self.port)
+                    self._clients.append(client)
                 began = time.perf_counter()
                 await client.ask(data)
                 waits.append(client.reads[0] - began)
@@ -154,14 +158,16 @@ class Clients:
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process has used, all its living threads, to the nanosecond: /proc/PID/stat counts in hundredths."""
-    total = 0
+    """What a process and its children have used, all living threads, to the nanosecond: /proc/PID/stat counts in
+    hundredths of a second."""
+    total = 0.0
     for task in Path(f"/proc/{pid}/task").iterdir():
         try:
-            total += int((task / "schedstat").read_text().split()[0])
-        except FileNotFoundError:  # it has just ended
+            total += int((task / "schedstat").read_text().split()[0]) / 1e9
+            total += sum(cpu_seconds(int(child)) for child in (task / "children").read_text().split())
+        except (FileNotFoundError, ProcessLookupError):  # it has just ended
             continue
-    return total / 1e9
+    return total
 
 
 def rss_kilobytes(pid: int) -> int:

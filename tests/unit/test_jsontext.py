@@ -1,6 +1,7 @@
 """JSON, strict both ways: what is not RFC 8259 is one ValueError, whatever Python's own parser thinks of it."""
 
 import json
+import random
 
 import pytest
 
@@ -107,3 +108,52 @@ def test_a_value_without_end_is_a_value_error():
 def test_what_is_written_reads_back_as_it_was(value):
     assert jsontext.loads(jsontext.dumps(value)) == value
     assert json.loads(jsontext.text(value)) == value
+
+
+# --- in slices, and the short ways -----------------------------------------------------------------------------
+
+
+def drawn(draw, depth):
+    """A JSON value."""
+    kind = draw.randrange(7 if depth else 5)
+    if kind == 5:
+        return [drawn(draw, depth - 1) for _ in range(draw.randrange(4))]
+    if kind == 6:
+        return {draw.choice('ab"é'): drawn(draw, depth - 1) for _ in range(draw.randrange(4))}
+    text = draw.choice(["", 'a\n"\\é', "\u2028", "{[", "\ud800"])
+    return [None, True, draw.randrange(-9, 9), draw.random(), text][kind]
+
+
+def read_by(reader, text):
+    try:
+        return reader(text)
+    except ValueError as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def test_slices_are_read_and_written_as_the_whole_is():
+    """Broken texts too: the errors are the same."""
+    draw = random.Random(20261124)
+    for _ in range(5000):
+        value = {f"k{number}": drawn(draw, 4) for number in range(draw.randrange(4))}
+        value = value if draw.random() < 0.8 else drawn(draw, 4)
+        text = json.dumps(value, ensure_ascii=draw.random() < 0.5, indent=draw.choice([None, 1]))
+        place = draw.randrange(len(text))
+        broken = text[:place] + draw.choice(',]}"0: \x00') + text[place + draw.randrange(2) :]
+        for one in (text, broken):
+            assert read_by(jsontext.loads_sliced, one) == read_by(jsontext.loads, one), one
+        assert jsontext.dumps_sliced(value) == jsontext.dumps(value)
+
+
+def test_slices_have_the_same_limits():
+    for depth in (198, 199, 200, 100_000):
+        text = '{"a":' + "[" * depth + "]" * depth + "}"
+        assert read_by(jsontext.loads_sliced, text) == read_by(jsontext.loads, text)
+    assert jsontext.loads_sliced(b'\xef\xbb\xbf {"a": [1, {"b": 2}], "a": 3} \n') == {"a": 3}
+    with pytest.raises(ValueError, match="utf-8"):
+        jsontext.loads_sliced(b'{"a": "\xff"}')
+
+
+@pytest.mark.parametrize("text", ["", "a", 'a"\\\n\x00\x1f', "é€😀\u2028", "\ud800é"])
+def test_a_text_alone_is_quoted_as_any_value_is(text):
+    assert jsontext.quoted(text) == jsontext.dumps(text)

@@ -151,3 +151,39 @@ def test_frames_that_we_write_read_back():
     assert written.startswith(b'data: {"a":1}\n\n')
     events = [Event("message", '{"a":1}'), Event("ping", "é"), Event("message", "[DONE]")]
     assert read([written]) == reference(written) == (events, "")
+
+
+WHOLE = ["data: {}\n\n", "data: é\r\n\r\n", "data:  a\n\n"]
+NOT_WHOLE = ["data: 1\n\ndata: 2\n\n", "data: 1\n", "data: 1\r\r", "data: a\ndata: b\n\n", ": x\n\n", "data:1\n\n"]
+
+
+@pytest.mark.parametrize("text", WHOLE)
+def test_a_read_that_is_one_event_needs_no_look_for_lines(text):
+    decoder = sse.Decoder()
+    for _ in range(2):
+        assert [Event("message", decoder.feed_whole(text.encode()))] == read([text.encode()])[0]
+    assert decoder.finish() == []
+
+
+@pytest.mark.parametrize("text", NOT_WHOLE)
+def test_any_other_read_is_left_to_the_look_for_lines(text):
+    decoder = sse.Decoder()
+    assert decoder.feed_whole(text.encode()) == ""
+    assert [*decoder.feed(text.encode()), *decoder.finish()] == read([text.encode()])[0]
+
+
+@pytest.mark.parametrize("begun", [b"data: 1\n", b"event: x\n", b"da", b"data: 1\r\n\r", b"id: 1\rdata: 1\r"])
+def test_what_has_begun_is_ended_by_the_look_for_lines(begun):
+    for end in (b"data: 2\n\n", b"\ndata: 2\n\n"):
+        decoder = sse.Decoder()
+        events = decoder.feed(begun)
+        if text := decoder.feed_whole(end):
+            events.append(Event("message", text))
+        else:
+            events += decoder.feed(end)
+        assert [*events, *decoder.finish()] == read([begun + end])[0], end
+
+
+def test_a_whole_event_that_cannot_be_is_left_to_the_look_for_lines():
+    assert sse.Decoder().feed_whole(b"data: \xff\n\n") == ""
+    assert sse.Decoder(max_event_bytes=9).feed_whole(b"data: 12345\n\n") == ""

@@ -7,7 +7,7 @@ becomes a notice.
 
 from collections import defaultdict, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import assert_never
 
 from ... import jsontext
@@ -33,6 +33,7 @@ from ...conversation import (
 )
 from ...errors import InvalidRequest
 from ...jsontext import JsonObject
+from ...values import value_class
 from . import models
 from .names import NameMap
 from .schema import Restore, clean_json_schema, to_gemini_schema
@@ -59,7 +60,7 @@ FREEFORM_SCHEMA: JsonObject = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class Encoded:
     """A request body, with what the decoder of its answer must know.
 
