@@ -15,8 +15,9 @@ nothing behind in the loop. `agproxy serve` is the same with signals, a banner a
 
 import asyncio
 import os
+import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from . import pool
 from .config import SETTINGS, Config, check_served
 from .gateway import Gateway
 from .http11 import Send
+from .io import listen
 from .io.fetch import Fetcher
 from .io.keeper import LimitsKeeper
 from .io.limits import LimitsFile
@@ -111,14 +113,23 @@ async def serve(
 
 @asynccontextmanager
 async def listening(
-    config: Config, accounts: tuple[pool.Account, ...], home: Path | None = None
+    config: Config,
+    accounts: tuple[pool.Account, ...],
+    home: Path | None = None,
+    listeners: Sequence[socket.socket] | None = None,
 ) -> AsyncIterator[Running]:
     """A gateway that listens within the block and is stopped after it, however the block ends.
 
-    Raises ConfigError where the address cannot be had, or the settings would let anybody in or nobody.
+    listeners: sockets that listen already, from whoever supervises this process; they are used in place of host and
+    port, and closed at the end. Raises ConfigError where the address cannot be had, or the settings would let anybody
+    in or nobody.
     """
     check_served(config)
     async with AsyncExitStack() as stack:
+        if listeners is None:
+            listeners = listen.bind([config.host], config.port)
+        stack.callback(listen.close_all, listeners)
+        bound = listen.bound(listeners)
         reach = await stack.enter_async_context(reaching(config, accounts))
         store = None
         if config.state:
@@ -157,7 +168,7 @@ async def listening(
             limits = LimitsKeeper(LimitsFile(home), gateway.pool, time.time, gateway.accounts_changed)
             await stack.enter_async_context(limits.keeping())
         server = Server(config, gateway.handle, gateway.refuse, lambda: f"req_{digits(16)}", gateway.cors_headers)
-        bound = await server.start([config.host], config.port)
+        await server.start(listeners)
         stack.push_async_callback(_drain, server, lambda: gateway.config.drain_seconds)
         gateway.look_ahead()
         yield Running(bound=bound, reach=reach, gateway=gateway, server=server, close=server.close)
@@ -190,9 +201,10 @@ async def _simulator(config: Config) -> AsyncIterator[str]:
     from .simulator import Simulator, refuse  # here, since with real accounts nobody needs it
 
     server = Server(config, Simulator(), refuse, lambda: os.urandom(8).hex())
-    bound = await server.start(["127.0.0.1"], 0)
+    listeners = listen.bind(["127.0.0.1"], 0)
+    await server.start(listeners)
     try:
-        yield f"http://127.0.0.1:{bound[0][1]}"
+        yield f"http://127.0.0.1:{listen.bound(listeners)[0][1]}"
     finally:
         await server.close(0)
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
@@ -17,6 +18,7 @@ from running import ROOT, clean_environment
 
 import agproxy
 from agproxy.config import Config
+from agproxy.embed import listening
 from agproxy.errors import ConfigError
 from agproxy.pool import Account
 
@@ -202,3 +204,15 @@ def test_a_loop_without_posix_calls_will_do(tmp_path):
         process.send_signal(signal.SIGTERM)
         rest = lines.read()
         assert process.wait(20) == 0, rest
+
+
+def test_it_serves_on_a_socket_that_listens_already():
+    async def main():
+        ours = socket.create_server(("127.0.0.1", 0))
+        address = ours.getsockname()
+        async with listening(replace(SIMULATED, port=1), (), listeners=[ours]) as running:
+            assert running.bound == (address,)
+            assert (await asyncio.to_thread(read, running.urls[0] + "/models"))["object"] == "list"
+        assert ours.fileno() == -1
+
+    asyncio.run(main())

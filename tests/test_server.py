@@ -16,6 +16,7 @@ from wire import Raw, echo, run, serving, until
 
 from agproxy.errors import ConfigError
 from agproxy.http11 import HttpResponse
+from agproxy.io import listen
 from agproxy.io import server as server_module
 from agproxy.io.server import Server
 
@@ -1367,6 +1368,12 @@ def make_server(handler=echo):
     return Server(Config(), handler, refuse, lambda: "id")
 
 
+async def start(server, hosts, port):
+    listeners = listen.bind(hosts, port)
+    await server.start(listeners)
+    return listen.bound(listeners)
+
+
 def has_ipv6() -> bool:
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as sock:
         sock.bind(("::1", 0))
@@ -1380,7 +1387,7 @@ def test_localhost_is_both_loopback_addresses_on_one_port():
 
     async def main():
         server = make_server()
-        addresses = await server.start(["localhost"], 0)
+        addresses = await start(server, ["localhost"], 0)
         assert [address for address, _ in addresses] == ["127.0.0.1", "::1"]
         assert len({port for _, port in addresses}) == 1
         # Else ::1 with "::" would take 0.0.0.0's port as well.
@@ -1406,7 +1413,7 @@ def test_localhost_without_ipv6_is_127_0_0_1_alone(monkeypatch):
         server = make_server()
         with monkeypatch.context() as patch:
             patch.setattr(socket, "socket", NoIPv6)
-            addresses = await server.start(["localhost", "localhost"], 0)
+            addresses = await start(server, ["localhost", "localhost"], 0)
         assert [address for address, _ in addresses] == ["127.0.0.1"]
         await server.close(0)
 
@@ -1416,7 +1423,7 @@ def test_localhost_without_ipv6_is_127_0_0_1_alone(monkeypatch):
 def test_several_hosts_share_a_port():
     async def main():
         server = make_server()
-        addresses = await server.start(["127.0.0.1", "127.0.0.2"], 0)
+        addresses = await start(server, ["127.0.0.1", "127.0.0.2"], 0)
         assert addresses[0][1] == addresses[1][1]
         await server.close(0)
 
@@ -1435,7 +1442,7 @@ def test_a_port_can_be_taken_again_at_once():
             assert await raw.is_closed()
             await raw.close()
             again = make_server()
-            assert await again.start(["127.0.0.1"], served.port) == (("127.0.0.1", served.port),)
+            assert await start(again, ["127.0.0.1"], served.port) == (("127.0.0.1", served.port),)
             await again.close(0)
 
     run(main)
@@ -1445,7 +1452,7 @@ def test_an_address_in_use_is_named():
     async def main():
         async with serving() as served:
             with pytest.raises(ConfigError, match=rf"127\.0\.0\.1 port {served.port}: Address already in use"):
-                await make_server().start(["127.0.0.1"], served.port)
+                listen.bind(["127.0.0.1"], served.port)
 
     run(main)
 
@@ -1473,7 +1480,7 @@ def test_running_out_of_descriptors_pauses_accepting_and_does_not_end_it(misses,
         server = make_server()
         with monkeypatch.context() as patch:
             patch.setattr(socket, "socket", Starved)
-            ((_, port),) = await server.start(["127.0.0.1"], 0)
+            ((_, port),) = await start(server, ["127.0.0.1"], 0)
         raw = Raw(*await asyncio.open_connection("127.0.0.1", port))
         raw.write(GET)
         await until(lambda: Starved.tries >= 2)
@@ -1496,3 +1503,35 @@ def test_a_crowd_at_the_door_is_let_in():
             assert {(await raw.answer()).status for raw in raws} == {200}
 
     run(main)
+
+
+@pytest.mark.parametrize("protocol", [0, socket.IPPROTO_TCP], ids=["inherited", "own"])
+def test_small_writes_go_out_at_once(protocol):
+    """asyncio sets TCP_NODELAY only on sockets made with IPPROTO_TCP, which one from elsewhere need not be."""
+
+    async def main():
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, protocol)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        server = make_server()
+        await server.start([listener])
+        raw = Raw(*await asyncio.open_connection(*listener.getsockname()))
+        raw.write(GET)
+        assert (await raw.answer()).status == 200
+        (connection,) = server._connections
+        accepted = connection.transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        await raw.close()
+        await server.close(0)
+
+    run(main)
+
+
+def test_a_port_is_shared_only_with_who_shares_it():
+    first = listen.bind(["127.0.0.1"], 0, reuse_port=True)
+    ((_, port),) = listen.bound(first)
+    second = listen.bind(["127.0.0.1"], port, reuse_port=True)
+    assert listen.bound(second) == listen.bound(first)
+    with pytest.raises(ConfigError, match="Address already in use"):
+        listen.bind(["127.0.0.1"], port)
+    listen.close_all(first + second)

@@ -10,6 +10,7 @@ from typing import Any
 
 from agproxy.config import Config
 from agproxy.http11 import Handler, HttpRequest, HttpResponse, Reply
+from agproxy.io import listen
 from agproxy.io.server import Server
 
 PATIENCE_SECONDS = 20.0  # how long a test that hangs may hang
@@ -184,7 +185,9 @@ async def serving(handler: Handler = echo, **settings: Any) -> AsyncIterator[Ser
 
     numbers = iter(range(1, 10**9))
     server = Server(replace(Config(), **settings), recording, refuse, lambda: f"req_{next(numbers)}")
-    ((_, port),) = await server.start(["127.0.0.1"], 0)
+    listeners = listen.bind(["127.0.0.1"], 0)
+    ((_, port),) = listen.bound(listeners)
+    await server.start(listeners)
     served = Served(server, port, requests)
     try:
         yield served

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..config import Config
 from ..io import logs
-from .common import EXIT_USAGE, Help, wait_for_stop
+from .common import Help, wait_for_stop
 
 if TYPE_CHECKING:
     from .common import Commands
@@ -35,17 +35,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _simulate(options: argparse.Namespace) -> int:
+    from ..io import listen
     from ..io.server import Server
     from ..simulator import Simulator, refuse
 
     settings = replace(Config(), host=options.host, port=options.port)
     simulator = Simulator(replay=options.replay, delay_seconds=options.delay)
     server = Server(settings, simulator, refuse, lambda: os.urandom(8).hex())
-    try:
-        bound = await server.start([settings.host], settings.port)
-    except OSError as error:
-        print(f"agproxy: cannot listen on {settings.host}:{settings.port}: {error.strerror or error}", file=sys.stderr)
-        return EXIT_USAGE
-    host, port = bound[0]
+    listeners = listen.bind([settings.host], settings.port)
+    await server.start(listeners)
+    host, port = listen.bound(listeners)[0]
     print(f"simulated Gemini API on http://{host}:{port} (any key is taken)", file=sys.stderr, flush=True)
     return await wait_for_stop(server.close, lambda: 5.0)

@@ -11,10 +11,8 @@ upstream connection which the reply follows.
 
 import asyncio
 import enum
-import errno
 import functools
 import logging
-import os
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +23,7 @@ from io import BytesIO
 import h11
 
 from ..config import Config
-from ..errors import ConfigError, GatewayError, HttpRefused, InternalError, Overloaded
+from ..errors import GatewayError, HttpRefused, InternalError, Overloaded
 from ..http11 import Flow, Handler, Headers, HttpRequest, HttpResponse, find
 from .coding import CodingError, Inflater, TooLarge, coding_of
 from .heads import Head, complain_of_start, describe, has_stray_lf, parse_head, path_of
@@ -43,7 +41,6 @@ ACCEPT_PAUSE_SECONDS = 1.0
 # Beyond max_connections a client is answered 503; beyond this many more it is not let in at all.
 SPARE_CONNECTIONS = 64
 _ACCEPTS_PER_TURN = 64
-_BACKLOG = 1024
 
 # What comes behind a head is handed to h11 in blocks of this size, so that pipelined requests are not moved about.
 _BLOCK_BYTES = 65536
@@ -52,6 +49,7 @@ _READ_BYTES = 262144
 _CRLF = b"\r\n"
 _END_OF_HEAD = b"\r\n\r\n"
 _BODILESS = frozenset({204, 304})
+_TCP = frozenset({socket.AF_INET, socket.AF_INET6})
 
 INTERNAL_ERROR = "The gateway failed to answer; its log has the details under this request id."
 
@@ -633,14 +631,12 @@ class Server:
         self._accepted = 0
         self._settled: asyncio.Future[None] | None = None
 
-    async def start(self, hosts: Sequence[str], port: int) -> tuple[tuple[str, int], ...]:
-        """Listen on every host and return the bound addresses. Port 0 takes a free one, the same for all hosts.
-
-        Raises ConfigError naming the address that cannot be had.
-        """
-        self._listeners = await _bind(hosts, port)
+    async def start(self, listeners: Sequence[socket.socket]) -> None:
+        """Let clients in by these sockets, which listen already (`listen.bind`). The server closes them."""
+        self._listeners = list(listeners)
+        for listener in self._listeners:
+            listener.setblocking(False)
         self._acceptors = [asyncio.create_task(self._accept(listener)) for listener in self._listeners]
-        return tuple(listener.getsockname()[:2] for listener in self._listeners)
 
     async def close(self, drain_seconds: float) -> None:
         """Stop listening, let answers under way end within this time, cut the rest, and wait for all of it."""
@@ -695,6 +691,8 @@ class Server:
             if count >= self.config.max_connections + SPARE_CONNECTIONS:
                 sock.close()
             else:
+                if listener.family in _TCP:  # asyncio does so only where the listener was made with IPPROTO_TCP
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 peer = address[0] if isinstance(address, tuple) else "unix"
                 # A task, since it takes some turns of the loop: waiting here would let in one client every few turns.
                 task = loop.create_task(self._adopt(sock, peer, count >= self.config.max_connections))
@@ -749,63 +747,3 @@ class Server:
             log.error("a handler's failure could not be answered", exc_info=error)
         reply.abort()  # nothing, unless the task was cancelled or failed as above
         self._check_settled()
-
-
-# --- listening -------------------------------------------------------------------------------------------------
-
-_BIND_ATTEMPTS = 20
-
-
-async def _bind(hosts: Sequence[str], port: int) -> list[socket.socket]:
-    """Listening sockets for all hosts on one port."""
-    attempt = 1
-    while True:
-        listeners: list[socket.socket] = []
-        try:
-            for host in dict.fromkeys(hosts):
-                for family, address in await _addresses(host):
-                    wanted = listeners[0].getsockname()[1] if listeners else port
-                    if (listener := _listen(family, address, wanted, host)) is not None:
-                        listeners.append(listener)
-            return listeners
-        except OSError as error:
-            for listener in listeners:
-                listener.close()
-            # A port that was free for the first address may be taken for the second: draw another.
-            if port != 0 or not listeners or attempt == _BIND_ATTEMPTS:
-                place = f"{', '.join(hosts)} port {port}"
-                raise ConfigError(f"cannot listen on {place}: {error.strerror}; choose another host or port") from None
-            attempt += 1
-
-
-async def _addresses(host: str) -> list[tuple[int, str]]:
-    """Address family and address of each that a host name stands for."""
-    if host == "localhost":
-        # Not by the resolver: clients try either, and what listens on only one is reached by half of them.
-        return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
-    found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
-
-
-def _listen(family: int, address: str, port: int, host: str) -> socket.socket | None:
-    """A listening socket; None where the second half of `localhost` does not exist on this machine."""
-    sock = None
-    try:
-        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY only then
-        sock.setblocking(False)
-        if os.name == "posix":  # elsewhere it would let two servers share a port
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind((address, port))
-        sock.listen(_BACKLOG)
-    except OSError as error:
-        if sock is not None:
-            sock.close()
-        if host == "localhost" and family == socket.AF_INET6 and error.errno in _NO_IPV6:
-            return None
-        raise
-    return sock
-
-
-_NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
