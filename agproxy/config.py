@@ -269,6 +269,9 @@ class Config:
     max_connections: int = _setting(
         4000, "client connections at once; one more gets 503. 1,000 streams and their spares fit", least=1
     )
+    spare_connections: int = _setting(
+        64, "connections beyond max_connections that are let in to be told so; one more is closed at once"
+    )
     max_header_bytes: int = _setting(
         65536, "request line and headers (431); agents send long tokens and metadata", unit="bytes", least=1024
     )
@@ -281,6 +284,12 @@ class Config:
     )
     idle_timeout_seconds: float = _setting(
         75.0, "how long an idle client connection is kept; longer than the 60 s that most peers keep one", unit="s"
+    )
+    write_timeout_seconds: float = _setting(
+        75.0, "how long a client may take nothing of an answer that waits for it, before it is cut", unit="s"
+    )
+    linger_seconds: float = _setting(
+        2.0, "after a refusal: how long the rest of the request is read, so that the answer arrives", unit="s"
     )
     write_buffer_bytes: int = _setting(
         65536, "unsent bytes of one answer above which upstream is paused until the client reads", unit="bytes"

@@ -713,11 +713,9 @@ def test_a_client_that_sends_on_after_413_can_still_read_it():
     run(main)
 
 
-def test_a_client_that_never_stops_sending_after_a_refusal_is_cut(monkeypatch):
-    monkeypatch.setattr(server_module, "LINGER_SECONDS", 0.05)
-
+def test_a_client_that_never_stops_sending_after_a_refusal_is_cut():
     async def main():
-        async with serving(max_body_bytes=4) as served:
+        async with serving(max_body_bytes=4, linger_seconds=0.05) as served:
             raw = await served.connect()
             raw.write(POST)
             assert (await raw.answer()).status == 413
@@ -796,7 +794,9 @@ def test_no_time_out_runs_while_an_answer_is_under_way():
         await echo(request, reply)
 
     async def main():
-        limits = dict.fromkeys(("header_timeout_seconds", "body_timeout_seconds", "idle_timeout_seconds"), 0.03)
+        limits = dict.fromkeys(
+            ("header_timeout_seconds", "body_timeout_seconds", "idle_timeout_seconds", "write_timeout_seconds"), 0.03
+        )
         async with serving(handler, **limits) as served:
             raw = await served.connect()
             raw.write(POST)
@@ -827,11 +827,9 @@ def test_one_connection_too_many_is_503_and_its_place_is_free_again_later():
     run(main)
 
 
-def test_far_too_many_connections_are_not_let_in_at_all(monkeypatch):
-    monkeypatch.setattr(server_module, "SPARE_CONNECTIONS", 1)
-
+def test_far_too_many_connections_are_not_let_in_at_all():
     async def main():
-        async with serving(max_connections=1) as served:
+        async with serving(max_connections=1, spare_connections=1) as served:
             kept = [await served.connect() for _ in range(2)]
             await until(lambda: len(served.server._connections) == 2)
             assert await (await served.connect()).is_closed()
@@ -978,7 +976,7 @@ def test_a_client_that_stops_reading_for_good_is_cut(streams):
         reply.send(HttpResponse(status=200, body=bytes(16 * 2**20)))
 
     async def main():
-        async with serving(handler, idle_timeout_seconds=0.05) as served:
+        async with serving(handler, write_timeout_seconds=0.05) as served:
             raw = await served.connect()
             raw.writer.transport.pause_reading()
             raw.write(GET)
@@ -994,7 +992,7 @@ def test_a_client_that_reads_slowly_gets_all():
         reply.send(HttpResponse(status=200, headers=(("connection", "close"),), body=bytes(8 * 2**20)))
 
     async def main():
-        async with serving(handler, idle_timeout_seconds=0.05) as served:
+        async with serving(handler, write_timeout_seconds=0.05) as served:
             sock = socket.socket()
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
             sock.setblocking(False)
@@ -1387,11 +1385,13 @@ def test_localhost_is_both_loopback_addresses_on_one_port():
 
     async def main():
         server = make_server()
-        addresses = await start(server, ["localhost"], 0)
+        listeners = listen.bind(["localhost"], 0)
+        addresses = listen.bound(listeners)
+        await server.start(listeners)
         assert [address for address, _ in addresses] == ["127.0.0.1", "::1"]
         assert len({port for _, port in addresses}) == 1
         # Else ::1 with "::" would take 0.0.0.0's port as well.
-        assert server._listeners[1].getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        assert listeners[1].getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
         for address, port in addresses:
             raw = Raw(*await asyncio.open_connection(address, port))
             raw.write(GET)
@@ -1472,7 +1472,7 @@ class Starved(socket.socket):
 
 @pytest.mark.parametrize("misses", [2, 10**9])
 def test_running_out_of_descriptors_pauses_accepting_and_does_not_end_it(misses, monkeypatch, caplog):
-    monkeypatch.setattr(server_module, "ACCEPT_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(listen, "ACCEPT_PAUSE_SECONDS", 0.02)
     monkeypatch.setattr(Starved, "tries", 0)
     monkeypatch.setattr(Starved, "misses", misses)
 
@@ -1494,13 +1494,40 @@ def test_running_out_of_descriptors_pauses_accepting_and_does_not_end_it(misses,
     assert 2 <= len(caplog.records) <= 3  # a pause after each
 
 
-def test_a_crowd_at_the_door_is_let_in():
+class Readerless(asyncio.SelectorEventLoop):
+    """A loop that can accept and knows no readers, as Windows' usual one."""
+
+    def add_reader(self, fd, callback, *args):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("loop", [asyncio.SelectorEventLoop, Readerless])
+def test_a_crowd_at_the_door_is_let_in(loop):
     async def main():
         async with serving() as served:
             raws = await asyncio.gather(*(served.connect() for _ in range(300)))
             for raw in raws:
                 raw.write(GET)
             assert {(await raw.answer()).status for raw in raws} == {200}
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(main())
+
+
+def test_a_client_that_comes_while_the_server_stops_is_not_forgotten_unclosed():
+    """At every point of its way in: each turn of the loop that the server lets pass before it stops."""
+
+    async def main():
+        for turns in range(6):
+            server = make_server()
+            ((_, port),) = await start(server, ["127.0.0.1"], 0)
+            await asyncio.sleep(0)  # it waits for clients now
+            with socket.create_connection(("127.0.0.1", port), 20) as client:
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                await server.close(0)
+                with contextlib.suppress(ConnectionResetError):  # it was still in the system's queue
+                    assert await asyncio.to_thread(client.recv, 1) == b""
 
     run(main)
 

@@ -1,14 +1,24 @@
-"""Sockets that listen: made from hosts and a port, or inherited from who started the process.
+"""Sockets that listen: made from hosts and a port, or inherited from who started the process; and letting clients in.
 
-Knows addresses and socket options; must not know what is spoken on the connections. `server` lets clients in by them.
+Knows addresses and socket options; must not know what is spoken on the connections, which `server` does.
 """
 
+import asyncio
+import contextlib
 import errno
+import logging
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from ..errors import ConfigError
+
+log = logging.getLogger("agproxy.server")
+
+# Out of file descriptors: asking again at once would spin.
+ACCEPT_PAUSE_SECONDS = 1.0
+_ACCEPTS_PER_TURN = 64
 
 _BACKLOG = 1024
 _BIND_ATTEMPTS = 20
@@ -84,3 +94,80 @@ def _listen(family: int, address: str, port: int, host: str, reuse_port: bool) -
             return None
         raise
     return sock
+
+
+class Door:
+    """Lets clients in by one listening socket: `enter` is called with each accepted socket and its peer's address,
+    and has the socket from then on. The door closes its own."""
+
+    def __init__(self, listener: socket.socket, enter: Callable[[socket.socket, str], None]) -> None:
+        self._listener = listener
+        self._is_tcp = listener.family in (socket.AF_INET, socket.AF_INET6)
+        self._enter = enter
+        self._loop = asyncio.get_running_loop()
+        self._pause: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        self._listener.setblocking(False)
+        try:
+            self._watch()
+        except NotImplementedError:  # Windows' usual loop
+            self._task = self._loop.create_task(self._accept_each())
+
+    async def close(self) -> None:
+        """Stop, and close the socket. What the system has accepted and nobody has seen, it resets."""
+        if self._pause is not None:
+            self._pause.cancel()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+        else:
+            self._loop.remove_reader(self._listener)
+        self._listener.close()
+
+    def _watch(self) -> None:
+        # Not sock_accept: cancelled between the accepting and its own end, it forgets the new socket.
+        self._pause = None
+        self._loop.add_reader(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        """Let in who waits, some at a time: those who are in want a turn, too."""
+        for _ in range(_ACCEPTS_PER_TURN):
+            try:
+                sock, address = self._listener.accept()
+            except BlockingIOError:
+                return
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:
+                _complain(error)
+                self._loop.remove_reader(self._listener)
+                self._pause = self._loop.call_later(ACCEPT_PAUSE_SECONDS, self._watch)
+                return
+            self._let_in(sock, address)
+
+    async def _accept_each(self) -> None:
+        """The same for a loop that has no readers. Its forgotten socket, if there is one, the finalizer closes."""
+        while True:
+            try:
+                sock, address = await self._loop.sock_accept(self._listener)
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:
+                _complain(error)
+                await asyncio.sleep(ACCEPT_PAUSE_SECONDS)
+                continue
+            self._let_in(sock, address)
+
+    def _let_in(self, sock: socket.socket, address: Any) -> None:
+        sock.setblocking(False)
+        if self._is_tcp:  # asyncio does so only where the listener was made with IPPROTO_TCP
+            with contextlib.suppress(OSError):  # BSDs say so of a client that has gone already
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._enter(sock, address[0] if isinstance(address, tuple) else "unix")
+
+
+def _complain(error: OSError) -> None:
+    # EMFILE and its kin: the connection stays in the queue.
+    log.warning("cannot accept connections: %s", error.strerror)

@@ -27,20 +27,12 @@ from ..errors import GatewayError, HttpRefused, InternalError, Overloaded
 from ..http11 import Flow, Handler, Headers, HttpRequest, HttpResponse, find
 from .coding import CodingError, Inflater, TooLarge, coding_of
 from .heads import Head, complain_of_start, describe, has_stray_lf, parse_head, path_of
+from .listen import Door
 from .plain import write_answer
 
 log = logging.getLogger("agproxy.server")
 
 Refuse = Callable[[GatewayError, str], HttpResponse]
-
-# After a refusal the rest of the request is read and thrown away for this long: closing a socket with unread bytes
-# resets it, and the reset can overtake the answer (RFC 9112, section 9.6).
-LINGER_SECONDS = 2.0
-# Out of file descriptors: asking again at once would spin.
-ACCEPT_PAUSE_SECONDS = 1.0
-# Beyond max_connections a client is answered 503; beyond this many more it is not let in at all.
-SPARE_CONNECTIONS = 64
-_ACCEPTS_PER_TURN = 64
 
 # What comes behind a head is handed to h11 in blocks of this size, so that pipelined requests are not moved about.
 _BLOCK_BYTES = 65536
@@ -49,7 +41,6 @@ _READ_BYTES = 262144
 _CRLF = b"\r\n"
 _END_OF_HEAD = b"\r\n\r\n"
 _BODILESS = frozenset({204, 304})
-_TCP = frozenset({socket.AF_INET, socket.AF_INET6})
 
 INTERNAL_ERROR = "The gateway failed to answer; its log has the details under this request id."
 
@@ -305,7 +296,7 @@ class _Connection(asyncio.BufferedProtocol):
         self.is_write_paused = True
         self._unsent = self.transport.get_write_buffer_size()
         if self._phase is _Phase.ANSWER:
-            self._set_deadline(self._config.idle_timeout_seconds)
+            self._set_deadline(self._config.write_timeout_seconds)
         if self._reply is not None and self._reply.source is not None:
             self._reply.source.pause()
 
@@ -499,7 +490,8 @@ class _Connection(asyncio.BufferedProtocol):
             return
         self._phase = _Phase.IDLE
         self._unsent = self.transport.get_write_buffer_size()
-        self._set_deadline(self._config.idle_timeout_seconds)
+        config = self._config
+        self._set_deadline(config.write_timeout_seconds if self._unsent else config.idle_timeout_seconds)
         if self._input:
             self._loop.call_soon(self._go_on)  # not here: the handler's frame is below us
 
@@ -540,7 +532,8 @@ class _Connection(asyncio.BufferedProtocol):
         self._phase = _Phase.LEAVING
         self._input.clear()
         self._unsent = self.transport.get_write_buffer_size()
-        self._set_deadline(LINGER_SECONDS if linger else self._config.idle_timeout_seconds)
+        # Closing a socket with unread bytes resets it, and the reset can overtake the answer (RFC 9112, section 9.6).
+        self._set_deadline(self._config.linger_seconds if linger else self._config.write_timeout_seconds)
         if linger:
             self.transport.resume_reading()
             try:
@@ -564,7 +557,7 @@ class _Connection(asyncio.BufferedProtocol):
     def _body_seconds(self) -> float:
         """How long a body may be silent."""
         seconds = self._config.body_timeout_seconds
-        return min(seconds, LINGER_SECONDS) if self.server.is_closing else seconds
+        return min(seconds, self._config.linger_seconds) if self.server.is_closing else seconds
 
     def abort(self) -> None:
         self.transport.abort()
@@ -591,7 +584,7 @@ class _Connection(asyncio.BufferedProtocol):
         unsent = self.transport.get_write_buffer_size()
         if unsent and unsent != self._unsent:  # the client reads on, if slowly
             self._unsent = unsent
-            self._set_deadline(self._config.idle_timeout_seconds)
+            self._set_deadline(self._config.write_timeout_seconds)
         elif self._phase is not _Phase.IDLE:
             self.transport.abort()
         else:
@@ -608,6 +601,8 @@ class Server:
     answer the headers that the request's own ask for, those of CORS.
     """
 
+    _loop: asyncio.AbstractEventLoop
+
     def __init__(
         self,
         config: Config,
@@ -623,30 +618,26 @@ class Server:
         self.is_closing = False
         self.buffer = memoryview(bytearray(_READ_BYTES))
         self._handler = handler
-        self._listeners: list[socket.socket] = []
         self._connections: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._acceptors: list[asyncio.Task[None]] = []
+        self._doors: list[Door] = []
         self._adopting: set[asyncio.Task[None]] = set()
-        self._accepted = 0
         self._settled: asyncio.Future[None] | None = None
 
     async def start(self, listeners: Sequence[socket.socket]) -> None:
         """Let clients in by these sockets, which listen already (`listen.bind`). The server closes them."""
-        self._listeners = list(listeners)
-        for listener in self._listeners:
-            listener.setblocking(False)
-        self._acceptors = [asyncio.create_task(self._accept(listener)) for listener in self._listeners]
+        self._loop = asyncio.get_running_loop()
+        for listener in listeners:
+            door = Door(listener, self._enter)
+            door.open()
+            self._doors.append(door)
 
     async def close(self, drain_seconds: float) -> None:
         """Stop listening, let answers under way end within this time, cut the rest, and wait for all of it."""
         self.is_closing = True
-        for acceptor in self._acceptors:
-            acceptor.cancel()
-        await asyncio.gather(*self._acceptors, return_exceptions=True)
-        for listener in self._listeners:
-            listener.close()
-        self._listeners.clear()
+        for door in self._doors:
+            await door.close()
+        self._doors.clear()
         await asyncio.gather(*self._adopting, return_exceptions=True)
         for connection in tuple(self._connections):
             connection.drain()
@@ -675,36 +666,18 @@ class Server:
 
     # -- connections
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                sock, address = await loop.sock_accept(listener)
-            except ConnectionAbortedError:
-                continue
-            except OSError as error:
-                # EMFILE and its kin: the connection stays in the queue, and asking again at once would spin.
-                log.warning("cannot accept connections: %s", error.strerror)
-                await asyncio.sleep(ACCEPT_PAUSE_SECONDS)
-                continue
-            count = len(self._connections) + len(self._adopting)
-            if count >= self.config.max_connections + SPARE_CONNECTIONS:
-                sock.close()
-            else:
-                if listener.family in _TCP:  # asyncio does so only where the listener was made with IPPROTO_TCP
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                peer = address[0] if isinstance(address, tuple) else "unix"
-                # A task, since it takes some turns of the loop: waiting here would let in one client every few turns.
-                task = loop.create_task(self._adopt(sock, peer, count >= self.config.max_connections))
-                self._adopting.add(task)
-                task.add_done_callback(self._adopting.discard)
-            self._accepted += 1
-            if self._accepted % _ACCEPTS_PER_TURN == 0:  # while clients wait in the queue, sock_accept never yields
-                await asyncio.sleep(0)
+    def _enter(self, sock: socket.socket, peer: str) -> None:
+        count = len(self._connections) + len(self._adopting)
+        if count >= self.config.max_connections + self.config.spare_connections:
+            sock.close()
+            return
+        # A task, since it takes some turns of the loop.
+        task = self._loop.create_task(self._adopt(sock, peer, count >= self.config.max_connections))
+        self._adopting.add(task)
+        task.add_done_callback(self._adopting.discard)
 
     async def _adopt(self, sock: socket.socket, peer: str, is_surplus: bool) -> None:
-        loop = asyncio.get_running_loop()
-        await loop.connect_accepted_socket(lambda: _Connection(self, peer, is_surplus), sock)
+        await self._loop.connect_accepted_socket(lambda: _Connection(self, peer, is_surplus), sock)
 
     def add(self, connection: _Connection) -> None:
         self._connections.add(connection)
@@ -722,7 +695,7 @@ class Server:
 
     def run(self, request: HttpRequest, reply: _Reply) -> asyncio.Task[None]:
         """Start the handler in a task, and hold the task until it is done."""
-        task = asyncio.get_running_loop().create_task(self._answer(request, reply))
+        task = self._loop.create_task(self._answer(request, reply))
         self._tasks.add(task)
         task.add_done_callback(functools.partial(self._on_task_done, reply))
         return task
