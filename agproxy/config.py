@@ -8,7 +8,8 @@ variables drop the `proxy.`.
 
 import difflib
 import ipaddress
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -74,10 +75,15 @@ class Config:
     # Where it listens
     host: str = _setting(
         "localhost",
-        "address to listen on; localhost is 127.0.0.1 and, where it exists, ::1. With LAN access: 0.0.0.0",
+        "address to listen on; localhost is 127.0.0.1 and, where it exists, ::1. With LAN access: 0.0.0.0. "
+        "Empty: on none, but on listen_unix",
         restart=True,
     )
     port: int = _setting(8045, "port to listen on; 0 takes a free one", most=65535, restart=True)
+    listen_unix: str = _setting("", "path of a Unix socket to listen on, beside host and port", restart=True)
+    unix_mode: str = _setting(
+        "0600", "mode of that socket's file, octal: which users of this machine may connect", kind="mode", restart=True
+    )
 
     # Who may use it
     auth_mode: str = _setting(
@@ -360,9 +366,16 @@ class Loaded:
     warnings: tuple[str, ...]
 
 
-def check_served(config: Config) -> None:
+def check_served(config: Config, hosts: Sequence[str] | None = None) -> None:
     """Refuse settings that would leave the door open, or locked without a key to it. Raises ConfigError that says what
-    to do. For a process that listens; other commands take any settings."""
+    to do. For a process that listens; other commands take any settings.
+
+    hosts: the addresses of the sockets that it was handed; None: it listens where the settings say.
+    """
+    if hosts is None:
+        hosts = (config.host,) if config.host else ()
+        if not hosts and not config.listen_unix:
+            raise ConfigError("host and listen_unix are both empty: there is nothing to listen on")
     mode = config.effective_auth_mode
     if mode != "off" and not config.api_key:
         raise ConfigError(
@@ -376,9 +389,10 @@ def check_served(config: Config) -> None:
             raise ConfigError(
                 f"upstream_url: plain http to {host[:100]} sends keys unencrypted: use https, or --allow-plain-http"
             )
-    if mode == "off" and not _is_loopback(config.host):
+    open_host = next((host for host in hosts if not _is_loopback(host)), None)
+    if mode == "off" and open_host is not None:
         raise ConfigError(
-            f"listening on {config.host} lets other machines in, and no client key is asked for: set AGPROXY_API_KEY "
+            f"listening on {open_host} lets other machines in, and no client key is asked for: set AGPROXY_API_KEY "
             "and --allow-lan-access (or --auth-mode strict), or listen on localhost"
         )
 
@@ -430,6 +444,12 @@ def _parse_float(value: Any) -> float:
 def _parse_str(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("text was expected")
+    return value
+
+
+def _parse_mode(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch("0?[0-7]{3}", value):
+        raise ValueError("an octal mode such as 0660 was expected")
     return value
 
 
@@ -494,6 +514,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "int": _parse_int,
     "float": _parse_float,
     "str": _parse_str,
+    "mode": _parse_mode,
     "keys": _parse_keys,
     "map": _parse_map,
     "list": _parse_list,

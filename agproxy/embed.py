@@ -37,6 +37,7 @@ from .io.state import FILE as STATE_FILE
 from .io.state import State
 from .io.threads import Threads
 from .io.tokens import Tokens
+from .io.unix_socket import bind_unix
 
 _SIMULATED = pool.Account(id="simulated", key="simulated", label="simulator")
 
@@ -56,10 +57,13 @@ class Reach:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A gateway that listens. bound: (address, port) of each listener. close: stop listening, and let open answers
-    go on for so many seconds. Settings and accounts can be changed while it runs."""
+    """A gateway that listens. bound: (address, port) of each listener that has one; unix: the paths of the others.
+    close: stop listening, and let open answers go on for so many seconds. hosts: as for `check_served`. Settings and
+    accounts can be changed while it runs."""
 
     bound: tuple[tuple[str, int], ...]
+    unix: tuple[str, ...]
+    hosts: tuple[str, ...] | None
     reach: Reach
     gateway: Gateway
     server: Server
@@ -72,7 +76,7 @@ class Running:
         kept = {s.name: getattr(old, s.name) for s in SETTINGS if s.restart}
         waiting = tuple(name for name, value in kept.items() if getattr(config, name) != value)
         new = replace(config, **kept)
-        check_served(new)
+        check_served(new, self.hosts)
         self.gateway.config = self.server.config = self.reach.lines.config = new
         return waiting
 
@@ -87,7 +91,7 @@ class Running:
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """The base URLs for clients."""
+        """The base URLs for clients; none where it listens on Unix sockets alone."""
         return tuple(f"http://{f'[{host}]' if ':' in host else host}:{port}/v1" for host, port in self.bound)
 
 
@@ -120,16 +124,18 @@ async def listening(
 ) -> AsyncIterator[Running]:
     """A gateway that listens within the block and is stopped after it, however the block ends.
 
-    listeners: sockets that listen already, from whoever supervises this process; they are used in place of host and
-    port, and closed at the end. Raises ConfigError where the address cannot be had, or the settings would let anybody
-    in or nobody.
+    listeners: sockets that listen already, from whoever supervises this process; they are used in place of host, port
+    and listen_unix, and closed at the end. Raises ConfigError where the address cannot be had, or the settings would
+    let anybody in or nobody.
     """
-    check_served(config)
+    hosts = None if listeners is None else tuple(address for address, _ in listen.bound(listeners))
     async with AsyncExitStack() as stack:
+        if listeners is not None:
+            stack.callback(listen.close_all, listeners)
+        check_served(config, hosts)
         if listeners is None:
-            listeners = listen.bind([config.host], config.port)
-        stack.callback(listen.close_all, listeners)
-        bound = listen.bound(listeners)
+            listeners = _open(config, stack)
+        bound, unix = listen.bound(listeners), listen.paths(listeners)
         reach = await stack.enter_async_context(reaching(config, accounts))
         store = None
         if config.state:
@@ -171,7 +177,18 @@ async def listening(
         await server.start(listeners)
         stack.push_async_callback(_drain, server, lambda: gateway.config.drain_seconds)
         gateway.look_ahead()
-        yield Running(bound=bound, reach=reach, gateway=gateway, server=server, close=server.close)
+        yield Running(
+            bound=bound, unix=unix, hosts=hosts, reach=reach, gateway=gateway, server=server, close=server.close
+        )
+
+
+def _open(config: Config, stack: AsyncExitStack) -> list[socket.socket]:
+    """The sockets of the settings. The stack closes them."""
+    listeners = listen.bind([config.host], config.port) if config.host else []
+    stack.callback(listen.close_all, listeners)
+    if config.listen_unix:
+        listeners.append(bind_unix(config.listen_unix, int(config.unix_mode, 8)))
+    return listeners
 
 
 @asynccontextmanager

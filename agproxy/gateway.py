@@ -33,7 +33,7 @@ from .errors import (
 )
 from .exchange import Progress, Stream, Upstream
 from .frontends import FRONTENDS, KEEPERS, Frontend, Keeper, _openai
-from .http11 import JSON, Headers, HttpRequest, HttpResponse, Reply, Send, header_safe, is_loopback
+from .http11 import JSON, UNIX, Headers, HttpRequest, HttpResponse, Reply, Send, header_safe, is_loopback
 from .media import FetchAll, with_media
 from .pool import CACHE_FIRST, Account, Pool
 from .records import Asked, Store
@@ -218,7 +218,8 @@ class Gateway:
             reply.send(replace(response, headers=response.headers + self._headers(progress)))
 
     async def _serve(self, request: HttpRequest, progress: Progress, reply: Reply) -> None:
-        browser.check_host(self.config, request.headers)
+        if request.peer != UNIX:  # no browser opens such a socket, and there is no usual name for it
+            browser.check_host(self.config, request.headers)
         if request.method == "OPTIONS":
             self._send(reply, self._options(request), progress)
             return

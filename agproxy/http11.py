@@ -27,6 +27,7 @@ HOP_BY_HOP = frozenset(
     }
 )
 
+UNIX = "unix"  # the peer address of who came by a Unix socket
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream; charset=utf-8"
 
@@ -49,7 +50,7 @@ def header_safe(value: str, limit: int = 1024) -> str:
 
 def is_loopback(address: str) -> bool:
     """Whether a peer address is this machine's own."""
-    return address.startswith("127.") or address in ("::1", "unix", "") or address.startswith("::ffff:127.")
+    return address.startswith("127.") or address in ("::1", UNIX, "") or address.startswith("::ffff:127.")
 
 
 @dataclass(slots=True, kw_only=True)

@@ -30,7 +30,8 @@ class Answer:
 
 @dataclass
 class Running:
-    """`url` is http://127.0.0.1:PORT; `lines` is what the process wrote to standard error so far."""
+    """`url` is http://127.0.0.1:PORT, or empty where it has no port; `lines` is what the process wrote to standard
+    error so far."""
 
     process: subprocess.Popen
     url: str
@@ -85,20 +86,22 @@ def start(command: str, *flags: str, home: Path, **environ: str) -> Running:
     )
     lines: list[str] = []
     ready = threading.Event()
+    is_up: list[bool] = []
 
     def read() -> None:
         with process.stderr as stream:
             for line in stream:
                 lines.append(line.rstrip("\n"))
-                if "http://" in line:
+                if re.search("https?://", line):
+                    is_up.append(True)
                     ready.set()
         ready.set()
 
     threading.Thread(target=read, daemon=True).start()
     assert ready.wait(20), "the process did not become ready"
-    found = next((match for line in lines if (match := re.search(r"http://[\d.]+:\d+", line))), None)
-    if found is None:
+    if not is_up:
         process.kill()
         process.wait()
         raise AssertionError("the process ended: " + "\n".join(lines))
-    return Running(process, found[0], lines)
+    found = next((match for line in lines if (match := re.search(r"https?://[\d.]+:\d+", line))), None)
+    return Running(process, found[0] if found is not None else "", lines)

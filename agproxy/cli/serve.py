@@ -86,11 +86,12 @@ def _banner(settings: Config, running: "Running", most_files: int | None) -> str
     urls, reach = running.urls, running.reach
     key = "YOUR_CLIENT_KEY" if settings.effective_auth_mode != "off" else "unused"
     header = "" if key == "unused" else f" -H 'Authorization: Bearer {key}'"
-    lines = [
-        paint(f"agproxy {__version__} is ready", BOLD, sys.stderr),
-        f"  base_url   {'  '.join(urls)}",
-        f"  auth       {settings.effective_auth_mode}",
-    ]
+    lines = [paint(f"agproxy {__version__} is ready", BOLD, sys.stderr)]
+    if urls:
+        lines.append(f"  base_url   {'  '.join(urls)}")
+    if running.unix:
+        lines.append(f"  socket     {'  '.join(plain(path) for path in running.unix)}")
+    lines.append(f"  auth       {settings.effective_auth_mode}")
     if reach.is_simulated:
         note = "*** SIMULATED GEMINI: every answer is made up on this machine, none comes from Google ***"
         lines.append(f"  upstream   {paint(note, YELLOW, sys.stderr)}")
@@ -105,9 +106,15 @@ def _banner(settings: Config, running: "Running", most_files: int | None) -> str
     if most_files is not None and most_files < wanted:
         note = f"the limit is {most_files}, full use of max_connections takes {wanted}: raise it with ulimit -n"
         lines.append(f"  open files {paint(note, YELLOW, sys.stderr)}")
+    client, socket = "", ""
+    if not urls:
+        path = plain(running.unix[0])
+        client = f', http_client=httpx.Client(transport=httpx.HTTPTransport(uds="{path}"))'
+        socket = f" --unix-socket {path}"
+    url = urls[0] if urls else "http://localhost/v1"
     lines += [
-        f'  python     OpenAI(base_url="{urls[0]}", api_key="{key}")',
-        f"  curl       curl{header} {urls[0]}/chat/completions -d "
+        f'  python     OpenAI(base_url="{url}", api_key="{key}"{client})',
+        f"  curl       curl{socket}{header} {url}/chat/completions -d "
         """'{"model":"gpt-4o","messages":[{"role":"user","content":"Hello"}]}'""",
     ]
     return "\n".join(lines)

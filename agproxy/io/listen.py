@@ -13,14 +13,16 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..errors import ConfigError
+from ..http11 import UNIX
 
 log = logging.getLogger("agproxy.server")
 
 # Out of file descriptors: asking again at once would spin.
 ACCEPT_PAUSE_SECONDS = 1.0
 _ACCEPTS_PER_TURN = 64
+_TCP = frozenset({socket.AF_INET, socket.AF_INET6})
 
-_BACKLOG = 1024
+BACKLOG = 1024
 _BIND_ATTEMPTS = 20
 _SHARED: int | None = getattr(socket, "SO_REUSEPORT", None)
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
@@ -55,8 +57,14 @@ def bind(hosts: Sequence[str], port: int, *, reuse_port: bool = False) -> list[s
 
 
 def bound(listeners: Iterable[socket.socket]) -> tuple[tuple[str, int], ...]:
-    """(address, port) of each."""
-    return tuple(listener.getsockname()[:2] for listener in listeners)
+    """(address, port) of each that has one."""
+    return tuple(listener.getsockname()[:2] for listener in listeners if listener.family in _TCP)
+
+
+def paths(listeners: Iterable[socket.socket]) -> tuple[str, ...]:
+    """The path of each Unix socket; @name of one that has no file."""
+    names = (listener.getsockname() for listener in listeners if listener.family not in _TCP)
+    return tuple(name if isinstance(name, str) else "@" + name[1:].decode("utf-8", "replace") for name in names)
 
 
 def close_all(listeners: Iterable[socket.socket]) -> None:
@@ -86,7 +94,7 @@ def _listen(family: int, address: str, port: int, host: str, reuse_port: bool) -
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((address, port))
-        sock.listen(_BACKLOG)
+        sock.listen(BACKLOG)
     except OSError as error:
         if sock is not None:
             sock.close()
@@ -102,7 +110,7 @@ class Door:
 
     def __init__(self, listener: socket.socket, enter: Callable[[socket.socket, str], None]) -> None:
         self._listener = listener
-        self._is_tcp = listener.family in (socket.AF_INET, socket.AF_INET6)
+        self._is_tcp = listener.family in _TCP
         self._enter = enter
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
@@ -165,7 +173,7 @@ class Door:
         if self._is_tcp:  # asyncio does so only where the listener was made with IPPROTO_TCP
             with contextlib.suppress(OSError):  # BSDs say so of a client that has gone already
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._enter(sock, address[0] if isinstance(address, tuple) else "unix")
+        self._enter(sock, address[0] if self._is_tcp else UNIX)
 
 
 def _complain(error: OSError) -> None:
