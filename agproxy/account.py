@@ -4,7 +4,7 @@ Values only. Where accounts are kept is `accounts`' matter, which of them serves
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from hashlib import sha256
 
@@ -65,6 +65,21 @@ class Account:
     def serves(self, model: str) -> bool:
         """Whether its owner lets it serve a model."""
         return not self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
+
+
+def share_of(account: Account, index: int, count: int) -> Account:
+    """The account as one of so many workers may use it: its owner's limits are divided, and come to at least 1 each."""
+    if not (account.most_in_flight or account.requests_per_minute):
+        return account
+
+    def share(limit: int) -> int:
+        return max(limit // count + (index < limit % count), 1) if limit else 0
+
+    return replace(
+        account,
+        most_in_flight=share(account.most_in_flight),
+        requests_per_minute=share(account.requests_per_minute),
+    )
 
 
 def key_id(key: str) -> str:

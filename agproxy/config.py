@@ -9,7 +9,7 @@ variables drop the `proxy.`.
 import difflib
 import ipaddress
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -17,8 +17,9 @@ from . import jsontext
 from .errors import ConfigError
 
 PREFIX = "AGPROXY_"
-# Variables with our prefix that are not settings of Config: the folder is needed before config.json can be read.
-NOT_SETTINGS = frozenset({"AGPROXY_HOME"})
+# Variables with our prefix that are not settings of Config: the folder is needed before config.json can be read, and
+# a worker is told its place by its supervisor.
+NOT_SETTINGS = frozenset({"AGPROXY_HOME", "AGPROXY_WORKER"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,15 @@ class Config:
     listen_unix: str = _setting("", "path of a Unix socket to listen on, beside host and port", restart=True)
     unix_mode: str = _setting(
         "0600", "mode of that socket's file, octal: which users of this machine may connect", kind="mode", restart=True
+    )
+
+    workers: int = _setting(
+        1,
+        "processes that serve the address together, for `agproxy serve` on Linux and macOS: each uses one core; limits "
+        "that are counted (connections, requests) hold for each",
+        least=1,
+        most=64,
+        restart=True,
     )
 
     # Who may use it
@@ -332,6 +342,10 @@ class Config:
 
     # Logs
     log_level: str = _setting("info", "least level that is logged", choices=("error", "warning", "info", "debug"))
+
+    def simulates(self, accounts: Sized) -> bool:
+        """Whether answers are simulated, with these accounts."""
+        return self.simulate == "on" or (self.simulate == "auto" and not accounts)
 
     @property
     def effective_auth_mode(self) -> str:

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import pool
+from .account import share_of
 from .config import SETTINGS, Config, check_served
 from .gateway import Gateway
 from .http11 import Send
@@ -38,6 +39,7 @@ from .io.state import State
 from .io.threads import Threads
 from .io.tokens import Tokens
 from .io.unix_socket import bind_unix
+from .io.workers import Worker
 
 _SIMULATED = pool.Account(id="simulated", key="simulated", label="simulator")
 
@@ -68,6 +70,7 @@ class Running:
     gateway: Gateway
     server: Server
     close: Callable[[float], Awaitable[None]]
+    worker: Worker | None = None
 
     def apply(self, config: Config) -> tuple[str, ...]:
         """Swap the settings whole, for all requests to come; the names of those that only a restart can change, which
@@ -87,12 +90,12 @@ class Running:
             if self.gateway.config.simulate == "on":
                 return
             self.gateway.base_url = self.reach.real_url
-        self.gateway.use_accounts(tuple(accounts))
+        self.gateway.use_accounts(_shares(accounts, self.worker))
 
     @property
     def urls(self) -> tuple[str, ...]:
         """The base URLs for clients; none where it listens on Unix sockets alone."""
-        return tuple(f"http://{f'[{host}]' if ':' in host else host}:{port}/v1" for host, port in self.bound)
+        return listen.urls(self.bound)
 
 
 async def serve(
@@ -121,12 +124,13 @@ async def listening(
     accounts: tuple[pool.Account, ...],
     home: Path | None = None,
     listeners: Sequence[socket.socket] | None = None,
+    worker: Worker | None = None,
 ) -> AsyncIterator[Running]:
     """A gateway that listens within the block and is stopped after it, however the block ends.
 
     listeners: sockets that listen already, from whoever supervises this process; they are used in place of host, port
-    and listen_unix, and closed at the end. Raises ConfigError where the address cannot be had, or the settings would
-    let anybody in or nobody.
+    and listen_unix, and closed at the end. worker: this process's place among those that serve one address. Raises
+    ConfigError where the address cannot be had, or the settings would let anybody in or nobody.
     """
     hosts = None if listeners is None else tuple(address for address, _ in listen.bound(listeners))
     async with AsyncExitStack() as stack:
@@ -137,14 +141,14 @@ async def listening(
             listeners = _open(config, stack)
         bound, unix = listen.bound(listeners), listen.paths(listeners)
         reach = await stack.enter_async_context(reaching(config, accounts))
-        store = None
+        store = shared = None
         if config.state:
-            store = State(
-                None if home is None else home / STATE_FILE,
-                max_age_seconds=config.state_max_age_days * 86400,
-                max_bytes=config.state_max_bytes,
-            )
+            store = _state(None if home is None else home / STATE_FILE, config)
             stack.push_async_callback(store.close)
+        if worker is not None:
+            shared = _state(worker.database, config)
+            stack.push_async_callback(shared.close)
+            stack.push_async_callback(worker.close)
         revoker = None if home is None else Revoker(home)
         if revoker is not None:
             stack.push_async_callback(revoker.close)
@@ -157,7 +161,7 @@ async def listening(
         stack.push_async_callback(threads.close)
         gateway = Gateway(
             config=config,
-            pool=pool.Pool(reach.accounts),
+            pool=pool.Pool(_shares(reach.accounts, worker)),
             send=reach.send,
             base_url=reach.base_url,
             now=time.time,
@@ -168,17 +172,37 @@ async def listening(
             on_revoked=None if revoker is None else revoker.revoke,
             fetch=fetcher.fetch_all,
             run_in_thread=threads.run,
+            workers=worker,
+            shared=shared,
         )
         stack.push_async_callback(gateway.close)
         if home is not None and not reach.is_simulated:
             limits = LimitsKeeper(LimitsFile(home), gateway.pool, time.time, gateway.accounts_changed)
             await stack.enter_async_context(limits.keeping())
+        if worker is not None:
+            inner = Server(config, worker.handling(gateway.handle), gateway.refuse, lambda: f"req_{digits(16)}")
+            await inner.start([bind_unix(str(worker.socket_path), 0o600)])
+            stack.push_async_callback(inner.close, 0)
         server = Server(config, gateway.handle, gateway.refuse, lambda: f"req_{digits(16)}", gateway.cors_headers)
         await server.start(listeners)
-        stack.push_async_callback(_drain, server, lambda: gateway.config.drain_seconds)
+
+        async def close(seconds: float) -> None:
+            """Stop listening, let answers and runs end within this time, and cut the rest."""
+            began = time.monotonic()
+            await server.close(seconds)
+            await gateway.drain(max(seconds - (time.monotonic() - began), 0.0))
+
+        stack.push_async_callback(_drain, close, lambda: gateway.config.drain_seconds)
         gateway.look_ahead()
         yield Running(
-            bound=bound, unix=unix, hosts=hosts, reach=reach, gateway=gateway, server=server, close=server.close
+            bound=bound,
+            unix=unix,
+            hosts=hosts,
+            reach=reach,
+            gateway=gateway,
+            server=server,
+            close=close,
+            worker=worker,
         )
 
 
@@ -196,7 +220,7 @@ async def reaching(config: Config, accounts: tuple[pool.Account, ...]) -> AsyncI
     """A client towards upstream, and where the settings say so an embedded simulated Gemini for upstream."""
     async with AsyncExitStack() as stack:
         base_url = real_url = config.upstream_url.rstrip("/")
-        is_simulated = config.simulate == "on" or (config.simulate == "auto" and not accounts)
+        is_simulated = config.simulates(accounts)
         if is_simulated:
             base_url = await stack.enter_async_context(_simulator(config))
             accounts = (_SIMULATED,)
@@ -243,10 +267,21 @@ class _Digits:
         return self._bytes[begin:end].hex()
 
 
-async def _drain(server: Server, seconds: Callable[[], float]) -> None:
+async def _drain(close: Callable[[float], Awaitable[None]], seconds: Callable[[], float]) -> None:
     """Let open answers end; a second cancellation cuts them."""
     try:
-        await server.close(seconds())
+        await close(seconds())
     except asyncio.CancelledError:
-        await server.close(0)
+        await close(0)
         raise
+
+
+def _state(file: Path | None, config: Config) -> State:
+    return State(file, max_age_seconds=config.state_max_age_days * 86400, max_bytes=config.state_max_bytes)
+
+
+def _shares(accounts: Iterable[pool.Account], worker: Worker | None) -> tuple[pool.Account, ...]:
+    """The accounts as this process may use them."""
+    if worker is None:
+        return tuple(accounts)
+    return tuple(share_of(account, worker.index, worker.count) for account in accounts)

@@ -42,7 +42,8 @@ from .errors import (
 from .frontends import Frontend, StreamEncoder
 from .http11 import EVENT_STREAM, Call, Headers, HttpRequest, Reply, Send
 from .pool import Account, Pool, Ticket
-from .signatures import SignatureMemory, without_signatures
+from .records import Store
+from .signatures import SharedSignatures, SignatureMemory, without_signatures
 from .targets import target_of
 from .values import value_class
 
@@ -146,6 +147,7 @@ class Upstream:
         tokens: TokenSource | None = None,
         on_revoked: Callable[[Account, str], None] | None = None,
         aside: Aside | None = None,
+        shared: Store | None = None,
     ) -> None:
         self.config = config
         self.aside = aside or Aside()
@@ -155,6 +157,7 @@ class Upstream:
         self.clock = clock
         self.base_url = base_url
         self.signatures = SignatureMemory()
+        self.shared = None if shared is None else SharedSignatures(self.signatures, shared, now)
         self._policy_of: Config | None = None
         self._policy = Policy()
         self.attempts = Attempts(config=lambda: self.config, pool=pool, now=now, tokens=tokens, on_revoked=on_revoked)
@@ -208,6 +211,8 @@ class Upstream:
 
     async def encode(self, request: Request, progress: Progress, *, is_signed: bool = True) -> gemini.Encoded:
         """The upstream body of a leg. is_signed: with the signatures that the client or our memory has."""
+        if self.shared is not None and is_signed:
+            await self.shared.load(request, progress.model)
         encoded = await self.aside.run(progress.size_bytes, self._encode, request, progress.model, is_signed)
         progress.note(encoded.notices)
         return encoded
@@ -248,6 +253,8 @@ class Upstream:
         for choice in response.choices:
             for part in choice.parts:
                 self.signatures.remember(progress.model, part)
+        if self.shared is not None:
+            await self.shared.save()
         return response
 
     async def _unary_on_model(self, leg: Leg, exchange: Exchange, progress: Progress) -> Response:
@@ -402,6 +409,8 @@ class Stream:
         return None
 
     async def _end(self, frames: list[bytes]) -> None:
+        if self.upstream.shared is not None:
+            await self.upstream.shared.save()
         if self._keep is not None:
             await self._keep(frames)
         self.write(frames)

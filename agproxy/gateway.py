@@ -29,6 +29,7 @@ from .errors import (
     NotFound,
     Unauthorized,
     UpstreamAuthFailed,
+    UpstreamFailed,
     UpstreamRateLimited,
 )
 from .exchange import Progress, Stream, Upstream
@@ -37,7 +38,7 @@ from .http11 import JSON, UNIX, Headers, HttpRequest, HttpResponse, Reply, Send,
 from .media import FetchAll, with_media
 from .pool import CACHE_FIRST, Account, Pool
 from .records import Asked, Store
-from .resources import Kept, Resources
+from .resources import Alone, Kept, Resources, Workers
 from .sessions import session_of
 
 log = logging.getLogger("agproxy.gateway")
@@ -125,6 +126,8 @@ class Gateway:
         on_revoked: Callable[[Account, str], None] | None = None,
         fetch: FetchAll | None = None,
         run_in_thread: RunInThread | None = None,
+        workers: Workers | None = None,
+        shared: Store | None = None,
     ) -> None:
         self._fetch = fetch
         self._aside = Aside(run_in_thread)
@@ -138,8 +141,10 @@ class Gateway:
             tokens=tokens,
             on_revoked=on_revoked,
             aside=self._aside,
+            shared=shared,
         )
-        self._resources = Resources(store=store, upstream=self._upstream)
+        self._workers = workers or Alone()
+        self._resources = Resources(store=store, upstream=self._upstream, workers=self._workers)
         self._now = now
         self._clock = clock
         self._new_id = new_id
@@ -186,6 +191,10 @@ class Gateway:
     def look_ahead(self) -> None:
         """Begin to ask what upstream lists, so that the first requests know it; nobody waits for it."""
         self._refresh_list()
+
+    async def drain(self, seconds: float) -> None:
+        """Let what goes on without a client end, for at most so long."""
+        await self._resources.drain(seconds)
 
     async def close(self) -> None:
         """End what runs beside the exchanges."""
@@ -351,6 +360,9 @@ class Gateway:
     async def _resource(self, match: routes.Match, owner: str, progress: Progress, reply: Reply) -> None:
         """A request to something that is kept, or about a request to the model that is not made."""
         request, keeper = progress.request, KEEPERS[match.route.frontend]
+        holder = self._resources.elsewhere(owner, match.params.get("id", ""))
+        if holder is not None and await self._forward(holder, request, reply):
+            return
         body = read_body(request) if request.body.strip() else {}
         asked = Asked(
             action=match.route.action,
@@ -374,6 +386,15 @@ class Gateway:
         else:
             answer = await self._resources.serve(keeper, owner, asked)
         self._send_json(reply, answer, progress)
+
+    async def _forward(self, holder: str, request: HttpRequest, reply: Reply) -> bool:
+        """Whether another process has answered; where it has died meanwhile, this one can say so itself."""
+        try:
+            await self._workers.forward(holder, request, reply)
+        except UpstreamFailed as error:
+            log.warning("%s: worker %s did not answer: %s", request.id, holder, error.message)
+            return False
+        return True
 
     def _resolve(self, name: str) -> models.Resolved:
         """Which model a name means. What is remembered of requests goes by model, so names have a bound."""

@@ -3,7 +3,8 @@
 A frontend that keeps things brings a `Keeper`: pure code that says what it reads and what it leaves. This module
 carries both to the store and back, holds the runs that go on without a client, and lets one answer at a time work on
 what its keeper locks. A run is an exchange whose reply is the `Run` itself: it holds the frames and passes them on to
-whoever follows. Runs are tasks of this process; what another process sees of one is what is in the store.
+whoever follows. Runs are tasks of one process: where several serve one address, requests about a run are handed to the
+one that has claimed it.
 """
 
 import asyncio
@@ -11,18 +12,28 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 from .conversation import Exchange, Notice
 from .errors import GatewayError, InternalError, InvalidRequest, StateUnavailable
 from .exchange import Progress, Stream, Upstream, stream_headers
 from .frontends import KEEPERS, Keeper, KeptEncoder
-from .http11 import Flow, Headers, HttpResponse, Reply
+from .http11 import Flow, Headers, HttpRequest, HttpResponse, Reply
 from .jsontext import JsonObject
 from .records import Asked, Change, Found, Read, Record, Store
 
 log = logging.getLogger("agproxy.resources")
 
 _INTERRUPTED = "The gateway failed or was stopped while this response was being made."
+
+
+def _key(kind: str, owner: str, name: str) -> str:
+    return f"{kind}\0{owner}\0{name}"
+
+
+def _run_key(owner: str, identifier: str) -> str:
+    return _key("run", owner, identifier)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,18 +105,59 @@ class Run:
         """Nobody reads too slowly: what a run says is held anyway."""
 
 
+class Workers(Protocol):
+    """Who works on what, among the processes that serve one address."""
+
+    def claim(self, key: str) -> Callable[[], None] | None:
+        """Take a piece of work, until what is returned is called; None where it is taken."""
+        ...
+
+    def holder(self, key: str) -> str | None:
+        """The name of the other process that has taken a piece of work; None where none has."""
+        ...
+
+    async def forward(self, holder: str, request: HttpRequest, reply: Reply) -> None:
+        """Have another process answer a request. Raises UpstreamFailed where it has gone."""
+        ...
+
+
+class Alone:
+    """`Workers` of a process that serves its address alone."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def claim(self, key: str) -> Callable[[], None] | None:
+        if key in self._taken:
+            return None
+        self._taken.add(key)
+        return partial(self._taken.discard, key)
+
+    def holder(self, key: str) -> str | None:
+        return None
+
+    async def forward(self, holder: str, request: HttpRequest, reply: Reply) -> None:
+        raise NotImplementedError("there is nobody else")
+
+
 class Resources:
     """Store, runs and locks of one gateway. store None: nothing is kept."""
 
-    def __init__(self, *, store: Store | None, upstream: Upstream) -> None:
+    def __init__(self, *, store: Store | None, upstream: Upstream, workers: Workers) -> None:
         self._store = store
         self._upstream = upstream
+        self._workers = workers
         self._runs: dict[tuple[str, str], Run] = {}
-        self._locked: set[tuple[str, str]] = set()
 
     async def close(self) -> None:
         """Stop every run, and wait until the store knows."""
         await asyncio.gather(*(run.stop() for run in self._runs.values()))
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for the runs under way, at most this long."""
+        tasks = {run.task for run in self._runs.values() if run.task is not None}
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
 
     def keeper(self, frontend: str) -> Keeper | None:
         """What a frontend keeps things by; None where it does not, or nothing is kept here."""
@@ -120,14 +172,39 @@ class Resources:
             if self._store is None:
                 found |= dict.fromkeys(missing, ())
                 continue
-            answers = await self._store.read(owner, missing, self._upstream.now())
-            for read, records in zip(missing, answers, strict=True):
-                found[read] = tuple(keeper.settle(record, self._live(owner, record)) for record in records)
+            found |= await self._read(self._store, keeper, owner, missing)
         return found
 
-    def _live(self, owner: str, record: Record) -> JsonObject | None:
+    async def _read(self, store: Store, keeper: Keeper, owner: str, reads: list[Read]) -> Found:
+        """Records as they are now. Where the store says that one runs and nobody has claimed it, its run may have ended
+        in between: the store is read once more, since a claim ends after the run is written."""
+        before: set[str] = set()
+        while True:
+            lost: set[str] = set()
+            answers = await store.read(owner, reads, self._upstream.now())
+            found = {
+                read: tuple(self._settled(keeper, owner, record, lost) for record in records)
+                for read, records in zip(reads, answers, strict=True)
+            }
+            if not lost or lost == before:
+                return found
+            before = lost
+
+    def _settled(self, keeper: Keeper, owner: str, record: Record, lost: set[str]) -> Record:
+        """A record as it is now; its id comes to `lost` where nobody has the run that it speaks of."""
         run = self._runs.get((owner, record.id))
-        return None if run is None else run.encoder.response
+
+        def is_elsewhere() -> bool:
+            if self.elsewhere(owner, record.id) is None:
+                lost.add(record.id)
+                return False
+            return True
+
+        return keeper.settle(record, None if run is None else run.encoder.response, is_elsewhere)
+
+    def elsewhere(self, owner: str, identifier: str) -> str | None:
+        """The other process that has the run of this id, if one has."""
+        return None if (owner, identifier) in self._runs else self._workers.holder(_run_key(owner, identifier))
 
     async def _write(self, owner: str, changes: tuple[Change, ...]) -> None:
         if not changes:
@@ -158,11 +235,10 @@ class Resources:
         name = keeper.lock_of(body)
         if name is None:
             return
-        key = (owner, name)
-        if key in self._locked:
+        release = self._workers.claim(_key("turn", owner, name))
+        if release is None:
             raise keeper.locked(name)
-        self._locked.add(key)
-        turn.callback(self._locked.discard, key)
+        turn.callback(release)
 
     # --- resource routes
 
@@ -194,6 +270,9 @@ class Resources:
         with turn:
             run = Run(kept)
             response = run.encoder.response
+            # Before the store knows of it: a run that nobody has claimed is one that was cut off.
+            if (release := self._workers.claim(_run_key(kept.owner, response["id"]))) is not None:
+                turn.callback(release)
             await self._write(kept.owner, tuple(kept.keeper.changes(kept.exchange, response, kept.found)))
             run.task = asyncio.create_task(self._run(run, turn.pop_all()), name=f"run {response['id']}")
         self._runs[(kept.owner, response["id"])] = run

@@ -4,13 +4,23 @@ Gemini 3 wants the signature of a function call back with the call, and its imag
 clients send back only id, name and arguments, or the picture, so what an answer carried is remembered here and put
 back. A signature is good for the model that made it only. Lost on restart, on purpose: Gemini's documented bypass
 value then stands in.
+
+Workers that serve one address together share what they remember by way of a store, `SharedSignatures`: the answer to a
+call may reach another worker than made it.
 """
 
+import contextlib
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 
-from .conversation import Media, Part, Request, ToolCall, ToolResult
+from .conversation import Media, Part, Request, Role, ToolCall, ToolResult
+from .errors import StateUnavailable
+from .records import Get, Put, Record, Store
+
+_KIND = "signature"
+_KEPT_SECONDS = 86400
 
 
 def _key(part: Part) -> str | None:
@@ -30,6 +40,8 @@ class SignatureMemory:
         self._max_characters = max_characters
         self._known: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._characters = 0
+        self.is_shared = False
+        self._news: list[tuple[str, str, str]] = []
 
     def remember(self, model: str, part: Part) -> None:
         """Keep a part's signature, if it has one."""
@@ -38,14 +50,32 @@ class SignatureMemory:
         key = _key(part)
         if key is None:
             return
+        self.learn(model, key, part.opaque)
+        if self.is_shared:
+            self._news.append((model, key, part.opaque))
+
+    def learn(self, model: str, key: str, signature: str) -> None:
+        """Keep the signature of what is known by a key."""
         self._forget(self._known.pop((model, key), ""))
-        self._known[(model, key)] = part.opaque
-        self._characters += len(part.opaque)
+        self._known[(model, key)] = signature
+        self._characters += len(signature)
         while len(self._known) > self._max_count or self._characters > self._max_characters:
             self._forget(self._known.popitem(last=False)[1])
 
     def _forget(self, signature: str) -> None:
         self._characters -= len(signature)
+
+    def take_news(self) -> list[tuple[str, str, str]]:
+        """(model, key, signature) of what was remembered since this was last asked."""
+        news, self._news = self._news, []
+        return news
+
+    def missing(self, request: Request, model: str) -> list[str]:
+        """The keys of parts that came without a signature, and of which none is remembered."""
+        parts = (part for turn in request.turns if turn.role is Role.MODEL for part in turn.parts)
+        bare = (part for part in parts if isinstance(part, ToolCall | Media) and part.opaque is None)
+        keys = (key for part in bare if (key := _key(part)) is not None)
+        return [key for key in dict.fromkeys(keys) if (model, key) not in self._known]
 
     def restore(self, request: Request, model: str) -> Request:
         """The request with remembered signatures on the model's calls and images that came without one."""
@@ -61,6 +91,40 @@ class SignatureMemory:
 
         turns = tuple(replace(turn, parts=tuple(map(restored, turn.parts))) for turn in request.turns)
         return replace(request, turns=turns)
+
+
+class SharedSignatures:
+    """A memory, and the store by which others have a share in it."""
+
+    def __init__(self, memory: SignatureMemory, store: Store, now: Callable[[], float]) -> None:
+        self._memory = memory
+        self._store = store
+        self._now = now
+        memory.is_shared = True
+
+    async def load(self, request: Request, model: str) -> None:
+        """Learn what others remember of a request's parts; nothing where the store cannot be read, which it logs."""
+        keys = self._memory.missing(request, model)
+        if not keys:
+            return
+        reads = [Get(kind=_KIND, id=f"{model} {key}") for key in keys]
+        with contextlib.suppress(StateUnavailable):
+            for key, records in zip(keys, await self._store.read("", reads, self._now()), strict=True):
+                for record in records:
+                    self._memory.learn(model, key, record.body["signature"])
+
+    async def save(self) -> None:
+        """Tell the others what is new here, before the client can ask one of them."""
+        news = self._memory.take_news()
+        if not news:
+            return
+        now = self._now()
+        records = [
+            Record(kind=_KIND, id=f"{model} {key}", body={"signature": signature}, expires=int(now) + _KEPT_SECONDS)
+            for model, key, signature in news
+        ]
+        with contextlib.suppress(StateUnavailable):
+            await self._store.write("", [Put(record=record) for record in records], now)
 
 
 def without_signatures(request: Request) -> Request:

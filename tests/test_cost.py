@@ -4,34 +4,19 @@ each chunk or a second look at everything before breaks at once. The figures the
 
 import asyncio
 import json
-import queue
 import re
 import socket
-import threading
 import time
 
 import pytest
 from fakes import FakeUpstream, Scripted, ask, make_gateway
+from gated_gemini import GatedGemini, chunk, event
 
 from agproxy import embed
 from agproxy.config import Config
 from agproxy.pool import Account
 
 CHAT = "/v1/chat/completions"
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-SHORT = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-
-
-def chunk(text="some words of an answer, " * 10, finish=None):
-    candidate = {"content": {"role": "model", "parts": [{"text": text}]}, "index": 0}
-    if finish is not None:
-        candidate["finishReason"] = finish
-    usage = {"promptTokenCount": 3, "candidatesTokenCount": 2, "totalTokenCount": 5}
-    return {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "gemini-2.5-flash", "responseId": "r"}
-
-
-def event(finish=None):
-    return b"data: " + json.dumps(chunk(finish=finish)).encode() + b"\r\n\r\n"
 
 
 def body(*texts, **more):
@@ -71,64 +56,6 @@ def test_a_chunk_costs_the_same_however_long_the_answer_is():
         return cpu_seconds(lambda: stream_through(pieces), 5) / count
 
     assert seconds_each(4000) < 1.5 * seconds_each(400)
-
-
-class Upstream:
-    """A Gemini in threads, so that the loop under test does nothing for it: it answers short requests, and streams
-    whose every chunk waits for `goes_on`, so that each is a read of its own."""
-
-    def __init__(self, count=0):
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.goes_on = queue.SimpleQueue()
-        self._count = count
-
-    def __enter__(self):
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self._listener.close()
-
-    def _accept(self):
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
-
-    def _serve(self, sock):
-        with sock:
-            while head := self._read_request(sock):
-                if b"/models?" in head:
-                    sock.sendall(SHORT % (2, b"{}"))
-                elif b":stream" in head:
-                    self._stream(sock)
-                else:
-                    data = json.dumps(chunk(finish="STOP")).encode()
-                    sock.sendall(SHORT % (len(data), data))
-
-    def _read_request(self, sock):
-        head = b""
-        while b"\r\n\r\n" not in head:
-            if not (piece := sock.recv(65536)):
-                return b""
-            head += piece
-        head, _, start = head.partition(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", head)
-        left = int(length[1]) - len(start) if length else 0
-        while left > 0:
-            left -= len(sock.recv(left))
-        return head
-
-    def _stream(self, sock):
-        sock.sendall(HEAD)
-        for number in range(self._count):
-            self.goes_on.get(timeout=20)
-            data = event("STOP" if number == self._count - 1 else None)
-            sock.sendall(b"%x\r\n%b\r\n" % (len(data), data))
-        sock.sendall(b"0\r\n\r\n")
 
 
 def listening(upstream):
@@ -180,7 +107,7 @@ def count_hops(count):
             loop.call_soon, loop.call_at = counted("call_soon"), counted("call_at")
             return await asyncio.to_thread(read_stream, running.bound[0][1], upstream)
 
-    with Upstream(count) as upstream:
+    with GatedGemini(count) as upstream:
         raw = b"".join(asyncio.run(main(upstream)))
     return made | {"chunks": len(re.findall(rb"\r\n[0-9a-f]+\r\ndata: ", raw))}
 
@@ -241,7 +168,7 @@ def test_a_large_request_does_not_hold_the_loop():
                     turns.append(time.thread_time() - began)
                 assert (await asking).startswith(b"HTTP/1.1 200")
 
-    with Upstream() as upstream:
+    with GatedGemini() as upstream:
         asyncio.run(main(upstream))
     assert len(data) > 5_000_000
     assert max(turns) < 0.015

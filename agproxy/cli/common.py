@@ -138,8 +138,13 @@ def load(options: argparse.Namespace, environ: Mapping[str, str]) -> Loaded:
     return config.load(flags, environ, home_io.read_config(home), str(home / "config.json"))
 
 
-async def wait_for_stop(close: Callable[[float], Awaitable[None]], drain_seconds: Callable[[], float]) -> int:
-    """Sleep until SIGTERM or Ctrl-C, then let open answers end. A second signal ends at once with 130."""
+async def wait_for_stop(
+    close: Callable[[float], Awaitable[None]], drain_seconds: Callable[[], float], lifeline: int | None = None
+) -> int:
+    """Sleep until SIGTERM or Ctrl-C, then let open answers end. A second signal ends at once with 130.
+
+    lifeline: a descriptor whose end counts as the first signal: that of whoever started this process.
+    """
     loop = asyncio.get_running_loop()
     signals: asyncio.Queue[int] = asyncio.Queue()
     names = [signal.SIGINT, signal.SIGTERM]
@@ -149,7 +154,11 @@ async def wait_for_stop(close: Callable[[float], Awaitable[None]], drain_seconds
     except NotImplementedError:  # Windows' loop has no signal handlers: the plain ones wake it up
         for name in names:
             signal.signal(name, lambda number, frame: loop.call_soon_threadsafe(signals.put_nowait, number))
+    if lifeline is not None:
+        loop.add_reader(lifeline, signals.put_nowait, signal.SIGTERM)
     await signals.get()
+    if lifeline is not None:
+        loop.remove_reader(lifeline)
     closing = asyncio.ensure_future(close(drain_seconds()))
     again = asyncio.ensure_future(signals.get())
     await asyncio.wait({closing, again}, return_when=asyncio.FIRST_COMPLETED)

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import gc
 import os
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,17 +12,18 @@ from typing import TYPE_CHECKING
 
 from .. import __version__, pool
 from ..accounts import usable
-from ..config import Config
+from ..config import Config, check_served
+from ..errors import ConfigError
 from ..io import logs
 from ..io.descriptors import SPARE, raise_limit
 from .accounts import gather
 from .colour import BOLD, YELLOW, paint, warn
 from .common import add_settings, home_of, load, wait_for_stop
+from .place import Place
 from .reload import Reloader
 from .term import plain
 
 if TYPE_CHECKING:
-    from ..embed import Running
     from .common import Commands
 
 
@@ -48,9 +50,10 @@ def add(commands: "Commands") -> None:
 def run(options: argparse.Namespace) -> int:
     home = home_of(options, os.environ)
     reloader = Reloader(options, os.environ)  # before anything is read, so that no change is missed
+    place = Place.of(os.environ)
     loaded = load(options, os.environ)
     logs.set_up(loaded.config.log_level)
-    for warning in loaded.warnings:
+    for warning in loaded.warnings if place is None else ():  # a supervisor has said them
         warn(warning)
     entries, is_whole = gather(home, os.environ)
     settings = loaded.config
@@ -58,7 +61,12 @@ def run(options: argparse.Namespace) -> int:
         # Accounts that are disabled or cannot be read are configured all the same: no made-up answers in their place.
         settings = replace(settings, simulate="off")
     reloader.loaded = loaded.config
-    return asyncio.run(_serve(settings, usable(entries), home, reloader))
+    accounts = usable(entries)
+    if place is not None:
+        return asyncio.run(_work(settings, accounts, home, reloader, place))
+    if settings.workers > 1:
+        return _supervise(settings, accounts)
+    return asyncio.run(_serve(settings, accounts, home, reloader))
 
 
 async def _serve(settings: Config, accounts: tuple[pool.Account, ...], home: Path, reloader: Reloader) -> int:
@@ -66,9 +74,54 @@ async def _serve(settings: Config, accounts: tuple[pool.Account, ...], home: Pat
 
     most_files = raise_limit()
     async with listening(settings, accounts, home) as running, reloader.watching(running):
-        print(_banner(settings, running, most_files), file=sys.stderr, flush=True)
+        reach = running.reach
+        banner = _banner(settings, running.urls, running.unix, reach.accounts, reach.is_simulated, most_files)
+        print(banner, file=sys.stderr, flush=True)
         _tune_python()
         return await wait_for_stop(running.close, lambda: running.gateway.config.drain_seconds)
+
+
+async def _work(
+    settings: Config, accounts: tuple[pool.Account, ...], home: Path, reloader: Reloader, place: Place
+) -> int:
+    """One of several workers."""
+    from ..embed import listening
+    from ..io.workers import Worker
+
+    raise_limit()
+    folder = Path(place.folder)
+    worker = Worker(folder, place.name, place.index, place.count, settings)
+    async with (
+        listening(settings, accounts, home, place.sockets(), worker) as running,
+        reloader.watching(running),
+    ):
+        place.say_ready()
+        _tune_python()
+        status = await wait_for_stop(running.close, lambda: running.gateway.config.drain_seconds, place.lifeline)
+    if place.is_orphan:
+        shutil.rmtree(folder, ignore_errors=True)
+    return status
+
+
+def _supervise(settings: Config, accounts: tuple[pool.Account, ...]) -> int:
+    """Several workers, and this process to look after them."""
+    from ..io import listen
+    from .workers import Supervisor, bind, command_line
+
+    if os.name != "posix":
+        raise ConfigError("workers: this platform cannot share a port between processes: run one")
+    check_served(settings)
+    most_files = raise_limit()
+    for account in accounts:
+        if 0 < account.most_in_flight < settings.workers:
+            warn(f"account {account.id}: its limit of {account.most_in_flight} requests under way is 1 in each worker")
+    listeners = bind(settings)
+    is_simulated = settings.simulates(accounts)
+    urls, unix = listen.urls(listen.bound(listeners[0])), listen.paths(listeners[0])
+    banner = _banner(settings, urls, unix, accounts, is_simulated, most_files)
+    return asyncio.run(
+        Supervisor(listeners, command_line()).run(settings, lambda: print(banner, file=sys.stderr, flush=True))
+    )
 
 
 def _tune_python() -> None:
@@ -82,23 +135,31 @@ def _tune_python() -> None:
     sys.setswitchinterval(0.0005)
 
 
-def _banner(settings: Config, running: "Running", most_files: int | None) -> str:
-    urls, reach = running.urls, running.reach
+def _banner(
+    settings: Config,
+    urls: tuple[str, ...],
+    unix: tuple[str, ...],
+    accounts: tuple[pool.Account, ...],
+    is_simulated: bool,
+    most_files: int | None,
+) -> str:
     key = "YOUR_CLIENT_KEY" if settings.effective_auth_mode != "off" else "unused"
     header = "" if key == "unused" else f" -H 'Authorization: Bearer {key}'"
     lines = [paint(f"agproxy {__version__} is ready", BOLD, sys.stderr)]
     if urls:
         lines.append(f"  base_url   {'  '.join(urls)}")
-    if running.unix:
-        lines.append(f"  socket     {'  '.join(plain(path) for path in running.unix)}")
+    if unix:
+        lines.append(f"  socket     {'  '.join(plain(path) for path in unix)}")
     lines.append(f"  auth       {settings.effective_auth_mode}")
-    if reach.is_simulated:
+    if settings.workers > 1:
+        lines.append(f"  workers    {settings.workers}")
+    if is_simulated:
         note = "*** SIMULATED GEMINI: every answer is made up on this machine, none comes from Google ***"
         lines.append(f"  upstream   {paint(note, YELLOW, sys.stderr)}")
     else:
         lines.append(f"  upstream   {settings.upstream_url}")
         known = ", ".join(
-            plain(f"{account.id} ({account.label})" if account.label else account.id) for account in reach.accounts
+            plain(f"{account.id} ({account.label})" if account.label else account.id) for account in accounts
         )
         advice = "none in use: 'agproxy accounts add', or set GEMINI_API_KEY, or try --simulate auto"
         lines.append(f"  accounts   {known or advice}")
@@ -108,7 +169,7 @@ def _banner(settings: Config, running: "Running", most_files: int | None) -> str
         lines.append(f"  open files {paint(note, YELLOW, sys.stderr)}")
     client, socket = "", ""
     if not urls:
-        path = plain(running.unix[0])
+        path = plain(unix[0])
         client = f', http_client=httpx.Client(transport=httpx.HTTPTransport(uds="{path}"))'
         socket = f" --unix-socket {path}"
     url = urls[0] if urls else "http://localhost/v1"

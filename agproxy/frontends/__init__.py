@@ -6,7 +6,7 @@ frontend; what the OpenAI ones share stands in `_openai` and `_fields`. One that
 a `Keeper` too, and a line in `KEEPERS`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from ..conversation import Event, Exchange, Request, Response
@@ -88,8 +88,9 @@ class Keeper(Protocol):
         """What a run's frames leave at its end."""
         ...
 
-    def settle(self, record: Record, live: JsonObject | None) -> Record:
-        """A record as it is now; live: the object of its run, if one is under way here."""
+    def settle(self, record: Record, live: JsonObject | None, is_elsewhere: Callable[[], bool]) -> Record:
+        """A record as it is now; live: the object of its run, if one is under way here. is_elsewhere: whether it is
+        under way in another process, asked only where the record says that it runs."""
         ...
 
     # Resource routes.

@@ -182,7 +182,9 @@ async def _connect(addresses: Sequence[_Address]) -> socket.socket:
 
 async def _connect_one(address: _Address) -> socket.socket:
     family, where = address
-    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY only then
+    # asyncio sets TCP_NODELAY only where the protocol is named
+    protocol = socket.IPPROTO_TCP if family in (socket.AF_INET, socket.AF_INET6) else 0
+    sock = socket.socket(family, socket.SOCK_STREAM, protocol)
     is_connected = False
     try:
         sock.setblocking(False)

@@ -243,11 +243,12 @@ def test_a_run_that_nobody_runs_any_more_has_failed():
     row = response("resp_1", [], status="in_progress")
     live = {"id": "resp_1", "status": "in_progress", "output": [ANSWER]}
 
-    assert kept.settle(row, None).body["response"]["status"] == "failed"
-    assert kept.settle(row, live).body["response"] is live
+    assert kept.settle(row, None, lambda: False).body["response"]["status"] == "failed"
+    assert kept.settle(row, None, lambda: True) is row  # another process has it
+    assert kept.settle(row, live, lambda: False).body["response"] is live
     ended = response("resp_1", [], status="completed")
-    assert kept.settle(ended, None) is ended
-    assert kept.settle(CONVERSATION, None) is CONVERSATION
+    assert kept.settle(ended, None, lambda: False) is ended
+    assert kept.settle(CONVERSATION, None, lambda: False) is CONVERSATION
 
 
 # --- routes ----------------------------------------------------------------------------------------------------

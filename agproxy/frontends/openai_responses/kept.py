@@ -13,7 +13,7 @@ Decisions, where OpenAI's documents are silent:
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -215,15 +215,16 @@ def stream_changes(exchange: Exchange, frames: bytes, now: int) -> tuple[Change,
     return (Put(record=record),)
 
 
-def settle(record: Record, live: JsonObject | None) -> Record:
-    """A record as it is now. live: the object of a response's run, where it runs in this process.
+def settle(record: Record, live: JsonObject | None, is_elsewhere: Callable[[], bool]) -> Record:
+    """A record as it is now. live: the object of a response's run, where it runs in this process; is_elsewhere: whether
+    it runs in another.
 
     A run that is under way in the store and nowhere else was ended by a stop of the gateway.
     """
     if record.kind != RESPONSE:
         return record
     response: JsonObject = record.body["response"]
-    if live is None and response["status"] in RUNNING:
+    if live is None and response["status"] in RUNNING and not is_elsewhere():
         error = {"code": "server_error", "message": "The gateway was stopped while this response was being made."}
         live = {**response, "status": "failed", "error": error}
     return record if live is None else replace(record, body={**record.body, "response": live})

@@ -1,0 +1,267 @@
+"""`agproxy serve --workers N`: a supervisor that holds the listening sockets, and N gateways at work on them.
+
+The supervisor binds one socket for each worker (SO_REUSEPORT, so that the kernel spreads the connections; where that
+does not spread them, all share one), and keeps them open as long as it lives: what waits in a socket's queue is there
+for the next worker, whether the last one crashed or made place. Each worker is this same command, run again as a
+process of its own with a `Place` in its environment.
+
+    SIGHUP          each worker in turn is replaced by a new one, which reads settings and code anew; the old one lets
+                    its answers end. One that does not come up changes nothing.
+    SIGTERM, Ctrl-C all workers let their answers end; a second one cuts them
+    a crash         another takes the place at once, after a pause where it happens again and again
+
+A worker whose supervisor has died stops, as by SIGTERM. POSIX only.
+"""
+
+import asyncio
+import contextlib
+import io
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..config import Config
+from ..io import listen
+from ..io.unix_socket import bind_unix
+from .common import EXIT_FAILED, EXIT_INTERRUPTED
+from .place import VARIABLE, Place
+
+log = logging.getLogger("agproxy.workers")
+
+_HANGUP: int = getattr(signal, "SIGHUP", signal.SIGTERM)  # always there where workers are
+_READY_SECONDS = 30.0
+_STEADY_SECONDS = 10.0  # a worker that lived so long did not fail at its start
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 30.0
+_KILL_SECONDS = 5.0  # after the time in which a worker should have gone
+
+
+@dataclass(slots=True, eq=False)
+class _Child:
+    """A worker's process. began: by the monotonic clock."""
+
+    index: int
+    name: str
+    process: asyncio.subprocess.Process
+    began: float
+
+
+class Supervisor:
+    """Keeps workers at work. listeners: the sockets of each worker; command: what starts one, by its `Place`."""
+
+    def __init__(self, listeners: Sequence[Sequence[socket.socket]], command: Sequence[str]) -> None:
+        self._listeners = listeners
+        self._command = command
+        self._folder = tempfile.mkdtemp(prefix="agproxy-")  # 0700; its path must be short, for the names of sockets
+        self._lifeline, self._life = os.pipe()
+        self._serial = 0
+        self._current: dict[int, _Child] = {}
+        self._watching: dict[_Child, asyncio.Task[None]] = {}
+        self._rolling: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
+
+    async def run(self, config: Config, on_ready: Callable[[], None]) -> int:
+        """Start the workers and keep them until SIGTERM or Ctrl-C; the exit status comes back.
+
+        on_ready is called when all serve for the first time.
+        """
+        loop = asyncio.get_running_loop()
+        signals: asyncio.Queue[int] = asyncio.Queue()
+        numbers = (signal.SIGTERM, signal.SIGINT, _HANGUP)
+        for number in numbers:
+            loop.add_signal_handler(number, signals.put_nowait, number)
+        try:
+            if not await self._first_start(signals):
+                return await self._stop(config, signals, EXIT_FAILED)
+            on_ready()
+            while await signals.get() == _HANGUP:
+                if self._rolling is None or self._rolling.done():
+                    self._rolling = asyncio.create_task(self._roll(), name="rolling reload")
+            return await self._stop(config, signals, 0)
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+            self._close_listeners()
+            os.close(self._life)
+            os.close(self._lifeline)
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def _first_start(self, signals: "asyncio.Queue[int]") -> bool:
+        """Whether every worker has come up, before a signal asked for the end."""
+        starting = asyncio.ensure_future(self._start_all())
+        asked = asyncio.ensure_future(signals.get())
+        try:
+            await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
+            return starting.done() and starting.result()
+        finally:
+            asked.cancel()
+            starting.cancel()
+            await asyncio.wait({starting})
+
+    # --- starting
+
+    async def _start_all(self) -> bool:
+        """Whether every worker has come up."""
+        children = await asyncio.gather(*(self._start(index) for index in range(len(self._listeners))))
+        for child in children:
+            if child is not None:
+                self._put(child)
+        return None not in children
+
+    async def _start(self, index: int) -> _Child | None:
+        """A worker that serves; None where it ended before it did, or took too long."""
+        self._serial += 1
+        name = f"worker{index}x{self._serial}"
+        ready, said = os.pipe()
+        listeners = tuple(listener.fileno() for listener in self._listeners[index])
+        place = Place(
+            index=index,
+            count=len(self._listeners),
+            name=name,
+            folder=self._folder,
+            listeners=listeners,
+            ready=said,
+            lifeline=self._lifeline,
+        )
+        with open(ready, "rb", buffering=0) as pipe:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *self._command,
+                    env={**os.environ, VARIABLE: place.to_text()},
+                    pass_fds=(*listeners, said, self._lifeline),
+                    process_group=0,  # Ctrl-C on the terminal is the supervisor's to pass on
+                )
+            finally:
+                os.close(said)
+            is_ready = False
+            try:
+                is_ready = await _has_said(pipe)
+            finally:
+                if not is_ready and process.returncode is None:
+                    process.kill()
+        if not is_ready:
+            await process.wait()
+            return None
+        return _Child(index, name, process, time.monotonic())
+
+    def _put(self, child: _Child) -> None:
+        """Give a worker its place; the one that had it before is asked to leave."""
+        before = self._current.get(child.index)
+        if self._stopping.is_set():
+            _send(child, signal.SIGTERM)
+        self._current[child.index] = child
+        self._watching[child] = asyncio.create_task(self._watch(child), name=child.name)
+        if before is not None:
+            _send(before, signal.SIGTERM)
+
+    async def _watch(self, child: _Child) -> None:
+        """Wait for a worker's end, and see to another one where it was not asked to go."""
+        status = await child.process.wait()
+        pause = 0.0
+        while self._current.get(child.index) is child and not self._stopping.is_set():
+            if pause or time.monotonic() - child.began < _STEADY_SECONDS:
+                pause = min(max(pause * 2, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
+            log.error(
+                "worker %d (process %d) ended with status %d: another starts in %g s",
+                child.index,
+                child.process.pid,
+                status,
+                pause,
+            )
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._stopping.wait()
+                break
+            if (new := await self._start(child.index)) is not None:
+                self._put(new)
+            pause = max(pause, _FIRST_PAUSE_SECONDS)
+        del self._watching[child]
+
+    async def _roll(self) -> None:
+        """Replace each worker by a new one, one after the other."""
+        log.info("replacing %d workers", len(self._listeners))
+        for index in range(len(self._listeners)):
+            new = await self._start(index)
+            if new is None:
+                log.error("the new worker %d did not come up: the workers that serve go on", index)
+                return
+            self._put(new)
+        log.info("all workers are new; the old ones let their answers end")
+
+    # --- stopping
+
+    async def _stop(self, config: Config, signals: "asyncio.Queue[int]", status: int) -> int:
+        """End every worker."""
+        self._stopping.set()
+        self._close_listeners()  # what came to a queue that nobody empties would wait for the end of the drain
+        if self._rolling is not None:
+            self._rolling.cancel()
+            await asyncio.wait({self._rolling})
+        self._send_all(signal.SIGTERM)
+        patience = config.drain_seconds + _KILL_SECONDS
+        while self._watching:
+            asked = asyncio.ensure_future(signals.get())
+            done, _ = await asyncio.wait(
+                {asked, *self._watching.values()}, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+            )
+            if asked in done and asked.result() != _HANGUP:
+                status, patience = EXIT_INTERRUPTED, _KILL_SECONDS
+                self._send_all(signal.SIGTERM)
+            asked.cancel()
+            if not done:
+                for child in self._watching:
+                    child.process.kill()
+        return status
+
+    def _close_listeners(self) -> None:
+        for listeners in self._listeners:
+            listen.close_all(listeners)
+
+    def _send_all(self, number: int) -> None:
+        for child in self._watching:
+            _send(child, number)
+
+
+def _send(child: _Child, number: int) -> None:
+    if child.process.returncode is None:
+        child.process.send_signal(number)
+
+
+async def _has_said(pipe: io.FileIO) -> bool:
+    """Whether a worker says that it is ready, before it ends and in time."""
+    loop = asyncio.get_running_loop()
+    said = asyncio.Event()
+    loop.add_reader(pipe, said.set)
+    try:
+        async with asyncio.timeout(_READY_SECONDS):
+            await said.wait()
+        return pipe.read(1) != b""
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(pipe)
+
+
+def bind(config: Config) -> list[list[socket.socket]]:
+    """Listening sockets for each worker. Raises ConfigError where the address cannot be had."""
+    unix = [bind_unix(config.listen_unix, int(config.unix_mode, 8))] if config.listen_unix else []
+    if not config.host:
+        return [unix] * config.workers
+    first = listen.bind([config.host], config.port)
+    if sys.platform != "linux":  # elsewhere the kernel does not share connections out: all workers share a socket
+        return [first + unix] * config.workers
+    # The first ones were bound without SO_REUSEPORT, so that another gateway on this address is noticed.
+    port = listen.bound(first)[0][1]
+    listen.close_all(first)
+    return [listen.bind([config.host], port, reuse_port=True) + unix for _ in range(config.workers)]
+
+
+def command_line() -> list[str]:
+    """What starts this same command again: as it was started, by this same Python."""
+    return [sys.executable, *sys.orig_argv[1:]]
