@@ -7,6 +7,7 @@ The name of the model in the path says what is answered:
     ...:generateContent                      a short answer
     gemini-fast-N:streamGenerateContent      N chunks, in as few writes as they fit in
     gemini-paced-N-MS:streamGenerateContent  N chunks, one every MS milliseconds, the first at once
+    gemini-stamped-N-MS:streamGenerateContent the same; each chunk's text begins with its number and the time, "#0 123 "
     gemini-held-1:streamGenerateContent      one chunk, then nothing: a stream that stays open
 """
 
@@ -16,10 +17,12 @@ import functools
 import json
 import re
 import ssl
+import time
+from collections.abc import Callable
 
 WORDS = "The quick brown fox jumps over the lazy dog near the river bank while it rains. "
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-_STREAM = re.compile(rb"gemini-(fast|paced|held)-(\d+)(?:-(\d+))?:stream")
+_STREAM = re.compile(rb"gemini-(fast|paced|stamped|held)-(\d+)(?:-(\d+))?:stream")
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nServer: bench\r\n%s\r\n\r\n"
 _STREAM_HEAD = _HEAD % (b"text/event-stream", b"Transfer-Encoding: chunked")
 
@@ -46,6 +49,17 @@ def chunk(is_last: bool) -> bytes:
     return b"%x\r\n%b\r\n" % (len(event), event)
 
 
+def plain(number: int, is_last: bool) -> bytes:
+    return chunk(is_last)
+
+
+def stamped(number: int, is_last: bool) -> bytes:
+    """A chunk that says when it was sent, in nanoseconds of the clock that all processes of a machine share."""
+    text = f"#{number} {time.monotonic_ns()} {WORDS[:25]}"
+    event = b"data: " + answer(text, "STOP" if is_last else None) + b"\r\n\r\n"
+    return b"%x\r\n%b\r\n" % (len(event), event)
+
+
 @functools.cache
 def fast(count: int) -> bytes:
     return _STREAM_HEAD + chunk(False) * (count - 1) + chunk(True) + b"0\r\n\r\n"
@@ -59,6 +73,8 @@ class Upstream(asyncio.Protocol):
         self.head = b""
         self.path = b""
         self.left = 0
+        self.count = 0
+        self.make: Callable[[int, bool], bytes] = plain
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -88,7 +104,9 @@ class Upstream(asyncio.Protocol):
             self.transport.write(_STREAM_HEAD + chunk(False))
         else:
             count, seconds = int(match[2]), int(match[3]) / 1000
-            self.transport.write(_STREAM_HEAD + chunk(False))
+            self.count = count
+            self.make = stamped if match[1] == b"stamped" else plain
+            self.transport.write(_STREAM_HEAD + self.make(0, False))
             # Streams that began together go on at moments of their own, spread evenly, whichever gateway asked.
             Upstream.streams += 1
             due = asyncio.get_running_loop().time() + seconds * (Upstream.streams * 0.618034 % 1)
@@ -97,10 +115,11 @@ class Upstream(asyncio.Protocol):
     def pace(self, left: int, seconds: float, due: float) -> None:
         if self.transport.is_closing():
             return
+        data = self.make(self.count - left, left == 1)
         if left == 1:
-            self.transport.write(chunk(True) + b"0\r\n\r\n")
+            self.transport.write(data + b"0\r\n\r\n")
             return
-        self.transport.write(chunk(False))
+        self.transport.write(data)
         asyncio.get_running_loop().call_at(due + seconds, self.pace, left - 1, seconds, due + seconds)
 
 
