@@ -7,11 +7,12 @@ circle (`tests/test_layers.py` holds this):
       records                                       values and rules, no I/O
     config, routes, auth, browser, models, pacific,
       cooldowns, credentials, account, sessions,
-      traits, pool, accounts, oauth, signatures     decisions, pure
+      traits, pool, accounts, oauth, signatures,
+      trace, entries                                decisions, pure
     frontends/*, backends/*                         one codec a protocol, pure
     simulator/*                                     a Gemini of its own, for offline use and tests
-    aside, targets, attempts, exchange, media, resources,
-      gateway                                       exchanges with upstream: the only orchestration
+    aside, targets, attempts, exchange, ledger, media,
+      resources, gateway                            exchanges with upstream: the only orchestration
     io/*                                            sockets, files, logs: the only code that touches the world
     embed                                           wires the parts together, in whatever event loop is there
     cli/*                                           the command line

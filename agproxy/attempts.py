@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from .account import Account
 from .config import Config
 from .cooldowns import Cause, cause_of, error_of
+from .entries import Step
 from .errors import (
     CredentialRevoked,
     GatewayError,
@@ -55,19 +56,15 @@ class Journal:
 
     def __init__(self, most: int = _MOST_REQUESTS) -> None:
         self._most = most
-        self._requests: OrderedDict[str, list[dict[str, Any]]] = OrderedDict()
+        self._requests: OrderedDict[str, list[Step]] = OrderedDict()
 
-    def note(self, request_id: str, step: dict[str, Any]) -> None:
-        """Add a step to a request's story."""
-        steps = self._requests.get(request_id)
-        if steps is None:
-            steps = self._requests[request_id] = []
-            if len(self._requests) > self._most:
-                self._requests.popitem(last=False)
-        if len(steps) < _MOST_STEPS:
-            steps.append(step)
+    def keep(self, request_id: str, steps: list[Step]) -> None:
+        """Remember a request's steps, to which its attempts add."""
+        self._requests[request_id] = steps
+        if len(self._requests) > self._most:
+            self._requests.popitem(last=False)
 
-    def find(self, request_id: str) -> list[dict[str, Any]] | None:
+    def find(self, request_id: str) -> list[Step] | None:
         """The steps of a request, None where it is not remembered."""
         steps = self._requests.get(request_id)
         return None if steps is None else list(steps)
@@ -371,7 +368,11 @@ class Attempts:
         self._note(run, event=event, **more)
 
     def _note(self, run: _Run, **step: Any) -> None:
-        self.journal.note(run.progress.request.id, {"at": round(self._now(), 3), "model": run.model, **step})
+        steps = run.progress.steps
+        if not steps:
+            self.journal.keep(run.progress.request.id, steps)
+        if len(steps) < _MOST_STEPS:
+            steps.append({"at": round(self._now(), 3), "model": run.model, **step})
 
 
 def _call(futures: set[asyncio.Future[None]]) -> None:

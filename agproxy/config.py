@@ -342,6 +342,9 @@ class Config:
 
     # Logs
     log_level: str = _setting("info", "least level that is logged", choices=("error", "warning", "info", "debug"))
+    log_format: str = _setting(
+        "text", "lines of the log: for people, or one JSON object each", choices=("text", "json")
+    )
 
     def simulates(self, accounts: Sized) -> bool:
         """Whether answers are simulated, with these accounts."""

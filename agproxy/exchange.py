@@ -29,6 +29,7 @@ from .conversation import (
     Response,
     Usage,
 )
+from .entries import Step
 from .errors import (
     GatewayError,
     InvalidRequest,
@@ -45,6 +46,7 @@ from .pool import Account, Pool, Ticket
 from .records import Store
 from .signatures import SharedSignatures, SignatureMemory, without_signatures
 from .targets import target_of
+from .trace import Trace
 from .values import value_class
 
 T = TypeVar("T")
@@ -54,10 +56,25 @@ MAX_LEGS = 8  # upstream calls that one request may cause side by side
 
 @dataclass(slots=True)
 class Progress:
-    """What one exchange has cost so far, for headers and the log."""
+    """How far one request has come and what it has cost so far, for headers, the log and whoever looks on.
+
+    at: Unix seconds of its begin; started, first_byte_at: of the clock, which only runs forward. client: name of its
+    key. protocol, action: as in `Entry`. is_background: a run goes on after the client's answer. bytes_out: of bodies.
+    """
 
     request: HttpRequest
     started: float
+    at: float = 0.0
+    client: str | None = None
+    protocol: str = ""
+    action: str = ""
+    is_stream: bool = False
+    is_background: bool = False
+    first_byte_at: float | None = None
+    bytes_out: int = 0
+    usage: Usage | None = None
+    trace: Trace | None = None
+    steps: list[Step] = field(default_factory=list)
     size_bytes: int = 0  # of the request's body
     cors: Headers = ()
     model_asked: str = ""
@@ -73,6 +90,11 @@ class Progress:
     def note(self, notices: tuple[Notice, ...]) -> None:
         if notices:
             self.notices += tuple(notice for notice in notices if notice not in self.notices)
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The words of the notices, each once."""
+        return tuple(dict.fromkeys(notice.message for notice in self.notices))
 
 
 @value_class(frozen=True, slots=True, kw_only=True)
@@ -227,7 +249,8 @@ class Upstream:
         """The upstream request of one attempt."""
         size = progress.size_bytes
         in_slices = size >= LARGE_BYTES
-        return await self.aside.run(size, gemini.call, encoded, model, target, is_stream=is_stream, in_slices=in_slices)
+        call = await self.aside.run(size, gemini.call, encoded, model, target, is_stream=is_stream, in_slices=in_slices)
+        return call if progress.trace is None else replace(call, headers=call.headers + progress.trace.headers)
 
     async def unary(self, frontend: Frontend, exchange: Exchange, progress: Progress) -> jsontext.JsonObject:
         """The whole answer."""
@@ -245,6 +268,7 @@ class Upstream:
                     exchange.request.sampling.candidates,
                 ),
             )
+        progress.usage = response.usage
         return frontend.encode_response(response, exchange)
 
     async def _unary_leg(self, leg: Leg, exchange: Exchange, progress: Progress) -> Response:
@@ -287,6 +311,8 @@ class Upstream:
 
         async def attempt(ticket: Ticket) -> int:
             call = gemini.count_call(encoded, progress.model, await self.target(ticket.account))
+            if progress.trace is not None:
+                call = replace(call, headers=call.headers + progress.trace.headers)
             return gemini.decode_count(await self._ask(call, ticket))
 
         return await self.attempts.run(progress, attempt)
@@ -390,13 +416,12 @@ class Stream:
                 await legs[0].run()
             else:
                 await side_by_side([leg.run() for leg in legs])
-            ends = [leg.end for leg in legs if leg.end is not None]
             if len(legs) > 1:
-                usages = [(leg.leg, leg.end.usage) for leg in legs if leg.end is not None]
-                usage = join_usage(usages, exchange.request.sampling.candidates)
+                usage = self._usage_of(legs) or Usage()
                 self.last_frames += self.encoder.feed(MessageEnded(usage=usage, ended=int(self.upstream.now())))
-            for end in ends:
-                self.progress.note(end.notices)
+            for leg in legs:
+                if leg.end is not None:
+                    self.progress.note(leg.end.notices)
             await self._end(self.last_frames)
         except GatewayError as error:
             if not (self.reply.has_started or isinstance(error, self._event_errors)):
@@ -404,9 +429,17 @@ class Stream:
             await self._end(self.encoder.fail(error))
             return error
         finally:
+            self.progress.usage = self._usage_of(legs)
             if self._timer is not None:
                 self._timer.cancel()
         return None
+
+    def _usage_of(self, legs: list["_Leg"]) -> Usage | None:
+        """What upstream has counted so far; None where it has not, as before its first chunk."""
+        usages = [(leg.leg, usage) for leg in legs if (usage := leg.usage) is not None]
+        if len(usages) > 1:
+            return join_usage(usages, self.exchange.request.sampling.candidates)
+        return usages[0][1] if usages else None
 
     async def _end(self, frames: list[bytes]) -> None:
         if self.upstream.shared is not None:
@@ -430,11 +463,14 @@ class Stream:
         """All frames of one upstream read, in one write."""
         if not frames:
             return
+        self._last_write = self.upstream.clock()
         if not self.has_frames:
             self._start()
             self.has_frames = True
-        self._last_write = self.upstream.clock()
-        self.reply.write(frames[0] if len(frames) == 1 else b"".join(frames))
+            self.progress.first_byte_at = self._last_write
+        data = frames[0] if len(frames) == 1 else b"".join(frames)
+        self.progress.bytes_out += len(data)
+        self.reply.write(data)
 
     def _start(self) -> None:
         if not self.reply.has_started:
@@ -472,6 +508,13 @@ class _Leg:
         self._encoded: gemini.Encoded | None = None
         self._encode = stream.encode_shared if is_shared else stream.encoder.feed
         self._decoder: gemini.ByteDecoder | None = None
+
+    @property
+    def usage(self) -> Usage | None:
+        """What upstream has counted so far."""
+        if self.end is not None:
+            return self.end.usage
+        return None if self._decoder is None else self._decoder.usage
 
     async def run(self) -> None:
         stream = self.stream

@@ -11,7 +11,6 @@ import logging
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import lru_cache, partial
 from urllib.parse import parse_qsl
 
@@ -35,6 +34,7 @@ from .errors import (
 from .exchange import Progress, Stream, Upstream
 from .frontends import FRONTENDS, KEEPERS, Frontend, Keeper, _openai
 from .http11 import JSON, UNIX, Headers, HttpRequest, HttpResponse, Reply, Send, header_safe, is_loopback
+from .ledger import Ledger, Observer
 from .media import FetchAll, with_media
 from .pool import CACHE_FIRST, Account, Pool
 from .records import Asked, Store
@@ -128,6 +128,7 @@ class Gateway:
         run_in_thread: RunInThread | None = None,
         workers: Workers | None = None,
         shared: Store | None = None,
+        observers: tuple[Observer, ...] = (),
     ) -> None:
         self._fetch = fetch
         self._aside = Aside(run_in_thread)
@@ -144,7 +145,8 @@ class Gateway:
             shared=shared,
         )
         self._workers = workers or Alone()
-        self._resources = Resources(store=store, upstream=self._upstream, workers=self._workers)
+        self._ledger = Ledger(config=lambda: self.config, now=now, clock=clock, new_id=new_id, observers=observers)
+        self._resources = Resources(store=store, upstream=self._upstream, workers=self._workers, ledger=self._ledger)
         self._now = now
         self._clock = clock
         self._new_id = new_id
@@ -178,6 +180,11 @@ class Gateway:
     @property
     def pool(self) -> Pool:
         return self._upstream.pool
+
+    @property
+    def in_flight(self) -> dict[str, Progress]:
+        """The requests that have not ended, by id."""
+        return self._ledger.in_flight
 
     def use_accounts(self, accounts: tuple[Account, ...]) -> None:
         """Swap the accounts whole; whoever waits for one looks again."""
@@ -214,27 +221,32 @@ class Gateway:
         return browser.cors_headers(self.config, headers)
 
     async def handle(self, request: HttpRequest, reply: Reply) -> None:
-        progress = Progress(request=request, started=self._clock(), size_bytes=len(request.body))
+        progress = self._ledger.begin(request)
         try:
             await self._serve(request, progress, reply)
         except GatewayError as error:
             if reply.has_started:  # only a handler's own bug leads here: a stream ends its errors itself
                 log.error("%s: %s after the answer had begun", request.id, error.message)
+                self._ledger.end(progress, error.status, error)
                 reply.abort()
                 return
-            self._log_end(progress, error.status, error)
             response = self._error_response(error, self._frontend_of(request.path))
-            reply.send(replace(response, headers=response.headers + self._headers(progress)))
+            self._send(reply, response, progress, error)
+        except BaseException as reason:  # cancelled, or a bug, which the server answers
+            self._ledger.cut(progress, reason)
+            raise
 
     async def _serve(self, request: HttpRequest, progress: Progress, reply: Reply) -> None:
         if request.peer != UNIX:  # no browser opens such a socket, and there is no usual name for it
             browser.check_host(self.config, request.headers)
         if request.method == "OPTIONS":
+            progress.action = "options"
             self._send(reply, self._options(request), progress)
             return
-        client = self._admit(request, progress)
+        client = progress.client = self._admit(request, progress)
         match = self._match(request.method, request.path)
-        action = match.route.action
+        action = progress.action = match.route.action
+        progress.protocol = match.route.frontend
         if action == "create":
             await self._create(match.route, client or "", progress, reply)
         elif action == "why":
@@ -269,7 +281,7 @@ class Gateway:
     async def _create(self, route: routes.Route, owner: str, progress: Progress, reply: Reply) -> None:
         """A request to the model."""
         body = await self._aside.run(progress.size_bytes, read_body, progress.request)
-        name = next((name for key, name in route.by_body if key in body), route.frontend)
+        name = progress.protocol = next((name for key, name in route.by_body if key in body), route.frontend)
         reader = next((name for key, name in route.read_as if key in body), name)
         if reader != name:
             progress.note((Notice(message=_READ_AS_ANOTHER.format(reader, name)),))
@@ -296,7 +308,7 @@ class Gateway:
         return Kept(keeper=keeper, owner=owner, exchange=exchange, found=found, progress=progress)
 
     async def _exchange(self, request: Request, body: jsontext.JsonObject, progress: Progress) -> Exchange:
-        progress.model_asked = request.model
+        progress.model_asked, progress.is_stream = request.model, request.is_stream
         progress.note(request.notices)
         if self.config.unsupported == "refuse":
             _refuse_unsupported(request)
@@ -346,14 +358,13 @@ class Gateway:
             may_forget=frontend.FORGETS_REQUEST and kept is None,
         )
         error = await stream.run()
-        self._log_end(progress, 200 if error is None else error.status, error)
+        self._ledger.end(progress, 200 if error is None else error.status, error)
 
     async def _background(self, kept: Kept, turn: ExitStack, reply: Reply) -> None:
         """Begin a run; its client gets the object, or the stream for as long as it stays."""
         run = await self._resources.start(kept, turn)
         if kept.exchange.request.is_stream:
             await self._resources.follow(run, reply, self._headers(kept.progress), lambda frames: frames)
-            self._log_end(kept.progress, 200, None)
         else:
             self._send_json(reply, run.encoder.response, kept.progress)
 
@@ -380,8 +391,9 @@ class Gateway:
             response = await self._upstream.unary(FRONTENDS[match.route.frontend], kept.exchange, progress)
             answer = keeper.encode_compaction(response, kept.exchange, kept.found)
         elif keeper.wants_stream(asked):
-            await self._resources.replay(keeper, owner, asked, reply, self._headers(progress))
-            self._log_end(progress, 200, None)
+            progress.is_stream = True
+            await self._resources.replay(keeper, owner, asked, progress, reply, self._headers(progress))
+            self._ledger.end(progress, 200)
             return
         else:
             answer = await self._resources.serve(keeper, owner, asked)
@@ -506,15 +518,21 @@ class Gateway:
         if progress.attempts:
             headers.append(("x-agproxy-attempts", _attempts(progress)))
         if progress.notices:
-            headers.append(("x-agproxy-warnings", header_safe(_told(progress))))
+            headers.append(("x-agproxy-warnings", header_safe("; ".join(progress.told))))
         headers += progress.cors
         return tuple(headers)
 
     def _send_json(self, reply: Reply, body: jsontext.JsonObject, progress: Progress) -> None:
         self._send(reply, HttpResponse(status=200, headers=_JSON_HEADERS, body=jsontext.dumps(body)), progress)
 
-    def _send(self, reply: Reply, response: HttpResponse, progress: Progress) -> None:
-        self._log_end(progress, response.status, None)
+    def _send(
+        self, reply: Reply, response: HttpResponse, progress: Progress, error: GatewayError | None = None
+    ) -> None:
+        if progress.request.method != "HEAD":
+            progress.bytes_out = len(response.body)
+        if error is None:
+            progress.first_byte_at = self._clock()
+        self._ledger.end(progress, response.status, error)
         headers = response.headers + self._headers(progress)
         reply.send(HttpResponse(status=response.status, headers=headers, body=response.body))
 
@@ -540,23 +558,6 @@ class Gateway:
             status=error.status, headers=tuple(headers), body=jsontext.dumps(frontend.encode_error(error))
         )
 
-    def _log_end(self, progress: Progress, status: int, error: GatewayError | None) -> None:
-        request = progress.request
-        log.info(
-            "%s %s %s -> %d%s%s attempts=%d %dms%s",
-            request.id,
-            request.method,
-            header_safe(request.path, 200),
-            status,
-            f" {header_safe(progress.model_asked, 100)}={header_safe(progress.model, 100)}" if progress.model else "",
-            f" {progress.account.id}" if progress.account is not None else "",
-            progress.attempts,
-            int((self._clock() - progress.started) * 1000),
-            f" {error.code or type(error).__name__}" if error is not None else "",
-        )
-        if progress.notices:
-            log.info("%s warnings: %s", request.id, header_safe(_told(progress)))
-
 
 def _refuse_stranger(config: Config, request: HttpRequest) -> None:
     """What tells of accounts is for who has a client key; where there is none, for this machine. Raises otherwise."""
@@ -570,11 +571,6 @@ def _attempts(progress: Progress) -> str:
     """How many attempts an exchange took, and what became of each that failed."""
     outcomes = [f"{progress.attempts}", *progress.outcomes]
     return header_safe("; ".join(outcomes), 512)
-
-
-def _told(progress: Progress) -> str:
-    """The warnings of an exchange, each once."""
-    return "; ".join(dict.fromkeys(notice.message for notice in progress.notices))
 
 
 def read_body(request: HttpRequest) -> jsontext.JsonObject:

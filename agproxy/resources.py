@@ -21,6 +21,7 @@ from .exchange import Progress, Stream, Upstream, stream_headers
 from .frontends import KEEPERS, Keeper, KeptEncoder
 from .http11 import Flow, Headers, HttpRequest, HttpResponse, Reply
 from .jsontext import JsonObject
+from .ledger import Ledger
 from .records import Asked, Change, Found, Read, Record, Store
 
 log = logging.getLogger("agproxy.resources")
@@ -48,10 +49,12 @@ class Kept:
 
 
 class _Follower:
-    """A client that hears a run, from the first frame that it has not had."""
+    """A client that hears a run, from the first frame that it has not had. progress: of its request, where that is
+    not the run's own, which counts what it says itself."""
 
-    def __init__(self, reply: Reply, cut: Callable[[bytes], bytes]) -> None:
+    def __init__(self, reply: Reply, cut: Callable[[bytes], bytes], progress: Progress | None) -> None:
         self._reply = reply
+        self._progress = progress
         self._cut = cut
         self._has_heard = False
 
@@ -60,6 +63,8 @@ class _Follower:
         if not self._has_heard:
             data = self._cut(b"".join(run.frames))
             self._has_heard = bool(data)
+        if self._progress is not None:
+            self._progress.bytes_out += len(data)
         self._reply.write(data)
 
 
@@ -88,6 +93,7 @@ class Run:
     async def stop(self) -> None:
         """Stop the run, and wait until that is written. One that is over already is only being written."""
         assert self.task is not None
+        await asyncio.sleep(0)  # a task that is cancelled before it has begun would end nothing
         if not self.encoder.is_over:
             self.task.cancel()
         await asyncio.wait({self.task})
@@ -143,10 +149,11 @@ class Alone:
 class Resources:
     """Store, runs and locks of one gateway. store None: nothing is kept."""
 
-    def __init__(self, *, store: Store | None, upstream: Upstream, workers: Workers) -> None:
+    def __init__(self, *, store: Store | None, upstream: Upstream, workers: Workers, ledger: Ledger) -> None:
         self._store = store
         self._upstream = upstream
         self._workers = workers
+        self._ledger = ledger
         self._runs: dict[tuple[str, str], Run] = {}
 
     async def close(self) -> None:
@@ -251,15 +258,18 @@ class Resources:
         await self._write(owner, outcome.changes)
         return outcome.body
 
-    async def replay(self, keeper: Keeper, owner: str, asked: Asked, reply: Reply, head: Headers) -> None:
+    async def replay(
+        self, keeper: Keeper, owner: str, asked: Asked, progress: Progress, reply: Reply, head: Headers
+    ) -> None:
         """A run's stream from any place on: what it has said, and what it says from now on."""
         run = self._runs.get((owner, asked.params["id"]))
         if run is not None:
-            await self.follow(run, reply, head, lambda frames: keeper.frames_after(frames, asked))
+            await self.follow(run, reply, head, lambda frames: keeper.frames_after(frames, asked), progress)
             return
         found = await self.find(keeper, owner, lambda found: keeper.needs(asked, found))
         frames = keeper.frames_after(keeper.kept_frames(found, asked), asked)
         reply.start(200, stream_headers(head))
+        progress.bytes_out += len(frames)
         reply.write(frames)
         reply.end()
 
@@ -276,6 +286,7 @@ class Resources:
             await self._write(kept.owner, tuple(kept.keeper.changes(kept.exchange, response, kept.found)))
             run.task = asyncio.create_task(self._run(run, turn.pop_all()), name=f"run {response['id']}")
         self._runs[(kept.owner, response["id"])] = run
+        kept.progress.is_background = True
         return run
 
     async def _run(self, run: Run, turn: ExitStack) -> None:
@@ -293,20 +304,31 @@ class Resources:
             run.write(b"".join(run.encoder.begin()))
             error = await stream.run()
         finally:
+            is_cancelled = run.is_cancelled and not run.has_ended
             if not run.has_ended:  # cancelled by a client, by the gateway's stop, or a bug
-                frames = run.encoder.cancel() if run.is_cancelled else run.encoder.fail(InternalError(_INTERRUPTED))
+                error = InternalError(_INTERRUPTED)
+                frames = run.encoder.cancel() if is_cancelled else run.encoder.fail(error)
                 await keep(frames)
                 run.write(b"".join(frames))
             turn.close()
             del self._runs[(kept.owner, identifier)]
             status = run.encoder.response["status"]
-            log.info("%s run %s: %s%s", kept.progress.request.id, identifier, status, f" {error}" if error else "")
+            log.info("%s run %s: %s", kept.progress.request.id, identifier, status)
+            self._ledger.end_run(kept.progress, error, is_cancelled=is_cancelled)
 
-    async def follow(self, run: Run, reply: Reply, head: Headers, cut: Callable[[bytes], bytes]) -> None:
-        """Pass on what a run has said (as `cut` leaves it) and what it says until its end."""
+    async def follow(
+        self,
+        run: Run,
+        reply: Reply,
+        head: Headers,
+        cut: Callable[[bytes], bytes],
+        progress: Progress | None = None,
+    ) -> None:
+        """Pass on what a run has said (as `cut` leaves it) and what it says until its end. progress: as a follower
+        has it."""
         assert run.task is not None
         cut(b"")  # so that what is wrong with it is still a status
-        follower = _Follower(reply, cut)
+        follower = _Follower(reply, cut, progress)
         reply.start(200, stream_headers(head))
         follower.hear(run, b"")
         run.followers.add(follower)

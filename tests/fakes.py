@@ -113,7 +113,7 @@ NOW = 1700000000
 
 
 def make_gateway(
-    upstream: FakeUpstream, *keys: str, config: Config | None = None, store: Store | None = None
+    upstream: FakeUpstream, *keys: str, config: Config | None = None, store: Store | None = None, **more: Any
 ) -> Gateway:
     """A gateway with accounts of these keys, a clock that starts at NOW, and counted ids."""
     numbers = iter(range(1, 1_000_000))
@@ -127,6 +127,7 @@ def make_gateway(
         clock=lambda: 0.0,
         new_id=lambda: f"{next(numbers):024x}",
         store=store,
+        **more,
     )
 
 

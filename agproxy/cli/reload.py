@@ -84,8 +84,8 @@ class Reloader:
             return
         self.loaded = loaded.config
         in_force = [setting.key for setting in changed if setting.name not in waiting]
-        if config.log_level != before.log_level:
-            logs.set_up(config.log_level)
+        if (config.log_level, config.log_format) != (before.log_level, before.log_format):
+            logs.set_up(config.log_level, config.log_format)
         if in_force:
             log.info("%s: %s changed, in force now", self._config_file, ", ".join(in_force))
         if waiting:

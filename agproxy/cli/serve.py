@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     reloader = Reloader(options, os.environ)  # before anything is read, so that no change is missed
     place = Place.of(os.environ)
     loaded = load(options, os.environ)
-    logs.set_up(loaded.config.log_level)
+    logs.set_up(loaded.config.log_level, loaded.config.log_format)
     for warning in loaded.warnings if place is None else ():  # a supervisor has said them
         warn(warning)
     entries, is_whole = gather(home, os.environ)

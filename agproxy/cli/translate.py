@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import itertools
 import json
-import logging
 import os
 import sys
 import time
@@ -21,8 +20,10 @@ from urllib.parse import urlsplit
 
 from .. import jsontext, sse
 from ..config import Config
+from ..entries import Entry
 from ..errors import ConfigError, GatewayError
 from ..http11 import Call, Flow, Headers, HttpRequest, HttpResponse, Reply, Send
+from ..io import logs
 from ..pool import Account, Pool
 from .colour import BOLD, paint, warn
 from .common import EXIT_FAILED, RawHelp, add_settings, load
@@ -77,14 +78,10 @@ def run(options: argparse.Namespace) -> int:
         except OSError as error:
             raise ConfigError(f"{options.answer}: {error.strerror}") from None
     path = _path(options.api, request)
-    with _Warnings() as warnings:
+    with logs.silent():
         if options.answer is None:
-            status = _show_request(loaded.config, path, request, is_raw=options.raw)
-        else:
-            status = _show_answer(loaded.config, path, request, given, is_raw=options.raw)
-    for text in warnings.texts:
-        warn(text)
-    return status
+            return _show_request(loaded.config, path, request, is_raw=options.raw)
+        return _show_answer(loaded.config, path, request, given, is_raw=options.raw)
 
 
 def _path(api: str | None, request: bytes) -> str:
@@ -156,6 +153,7 @@ async def _run(settings: Config, path: str, body: bytes, send: Send) -> "_Paper"
     from ..io.fetch import Fetcher
 
     numbers = itertools.count(1)
+    entries: list[Entry] = []
     fetcher = Fetcher(settings)
     gateway = Gateway(
         config=replace(settings, auth_mode="off", max_attempts=1, keepalive_seconds=0.0),
@@ -166,15 +164,19 @@ async def _run(settings: Config, path: str, body: bytes, send: Send) -> "_Paper"
         clock=time.monotonic,
         new_id=lambda: f"{next(numbers):024x}",
         fetch=fetcher.fetch_all,
+        observers=(entries.append,),
     )
     paper = _Paper()
     headers = (("host", "localhost"), ("content-type", "application/json"))
     request = HttpRequest(
-        method="POST", path=path, query="", headers=headers, body=body, peer="127.0.0.1", id=_Warnings.ID
+        method="POST", path=path, query="", headers=headers, body=body, peer="127.0.0.1", id="translate"
     )
     await gateway.handle(request, paper)
     await gateway.close()
     await fetcher.close()
+    for entry in entries:
+        for text in entry.notices:
+            warn(text)
     return paper
 
 
@@ -264,30 +266,3 @@ class _Paper:
 
     def follow(self, source: Flow | None) -> None:
         pass
-
-
-class _Warnings(logging.Handler):
-    """The warnings of the exchange, from the gateway's log: its header cannot hold those that come late in a stream."""
-
-    ID = "translate"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.texts: list[str] = []
-        self._log = logging.getLogger("agproxy")
-
-    def emit(self, record: logging.LogRecord) -> None:
-        told = record.getMessage().removeprefix(f"{self.ID} warnings: ")
-        if told != record.getMessage():
-            self.texts += told.split("; ")
-
-    def __enter__(self) -> "_Warnings":
-        self._before = (self._log.level, self._log.propagate)
-        self._log.addHandler(self)
-        self._log.setLevel(logging.INFO)
-        self._log.propagate = False
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._log.removeHandler(self)
-        self._log.level, self._log.propagate = self._before

@@ -3,8 +3,13 @@
 import logging
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .. import jsontext
 
 LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
+ACCESS = "agproxy.access"
 
 
 class _Lines(logging.Formatter):
@@ -24,10 +29,35 @@ class _Lines(logging.Formatter):
         return False
 
 
-def set_up(level: str) -> None:
-    """Log to standard error from this level on; takes the place of an earlier set-up."""
+class _JsonLines(_Lines):
+    """One JSON object a record: time, level, logger, and its message, or the fields of what has ended."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)  # with the traceback, if there is one
+        head, _, rest = text.partition(": ")
+        stamp, level, name = head.split(" ")
+        begin = f'{{"time":"{stamp}","level":"{level.lower()}","logger":"{name}",'
+        if record.name == ACCESS and rest.startswith("{"):
+            return begin + rest[1:]
+        return begin + jsontext.dumps({"message": rest}).decode()[1:]
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Within the block nothing is logged: for commands that say themselves what there is to say."""
+    root = logging.getLogger("agproxy")
+    before = root.handlers[:], root.propagate
+    root.handlers[:], root.propagate = [logging.NullHandler()], False
+    try:
+        yield
+    finally:
+        root.handlers[:], root.propagate = before
+
+
+def set_up(level: str, form: str = "text") -> None:
+    """Log to standard error from this level on, as text or json; takes the place of an earlier set-up."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Lines())
+    handler.setFormatter(_JsonLines() if form == "json" else _Lines())
     # What no line shows is not looked up: the logging manual's own advice, 2 us a line.
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False

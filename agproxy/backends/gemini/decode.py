@@ -221,6 +221,11 @@ class StreamDecoder:
         self._started = False
         self._notices: dict[str, Notice] = {}
 
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens as upstream has counted them so far; None before it has."""
+        return decode_usage(self._usage) if self._usage else None
+
     def feed(self, chunk: Any) -> list[Event]:
         """Events of one parsed chunk."""
         if isinstance(chunk, list) and len(chunk) == 1:  # an error of a stream asked for without alt=sse

@@ -5,7 +5,7 @@ chunks comes as bare JSON text that is no event (recorded as `streaming-failure-
 """
 
 from ... import jsontext, sse
-from ...conversation import Event
+from ...conversation import Event, Usage
 from ...errors import GatewayError, UpstreamFailed
 from .decode import StreamDecoder
 from .upstreams import unwrap
@@ -22,6 +22,11 @@ class ByteDecoder:
         self._is_wrapped = is_wrapped
         self._sse = sse.Decoder(max_event_bytes=max_event_bytes)
         self._error: GatewayError | None = None
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens as upstream has counted them so far."""
+        return self._decoder.usage
 
     def feed(self, data: bytes) -> list[Event]:
         """Events that these bytes complete."""

@@ -1,0 +1,129 @@
+"""What is known of one request when it has ended: a value, its line in a log, and its row in a store. Pure.
+
+Counts, names and times only, nothing of what was asked or answered. `ledger` makes entries, one a request; the access
+log, the journal and whatever counts are handed each of them.
+"""
+
+from typing import Any
+
+from . import jsontext
+from .http11 import header_safe
+from .values import value_class
+
+# The client left, or the gateway stopped, before the answer had ended; nginx's word for the former.
+CUT_SHORT = 499
+
+Step = dict[str, Any]
+"""What was decided on the way: {"at": Unix seconds, "model", "event": "picked" | "waits" | "nobody" | "failed" |
+"answered", and of an event's own "account", "status", "why", "message", "wait_seconds", "in_line", "skipped"}."""
+
+
+@value_class(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One request that has ended, however it did.
+
+    id: as in x-request-id. at: Unix seconds of its begin. client: name of the client's key, None where it brought
+    none. protocol: the frontend's name, or "gateway" for the gateway's own routes, "" where no route was found.
+    action: as in `routes.Route`, "" as before. model_asked, model: "" where no model was asked. account: id of the last
+    one that was tried. attempts: upstream calls. outcomes: each failed one, as `account=status`. status: as sent, that
+    of the error where a stream failed after its head, CUT_SHORT where the answer was not ended. error, message: the
+    error's code and words, both None where there was none. bytes_in, bytes_out: of the bodies, as the gateway reads and
+    writes them. Tokens: as upstream counts them, 0 where it has not; prompt includes cached, output includes reasoning.
+    first_byte_seconds: to the first byte of an answer that is no error, else None. total_seconds: to the answer's end.
+    waited_seconds: for an account, of total_seconds. notices: what the client was warned of. trace: the trace id of W3C
+    Trace Context, where the client sent one. steps: what `why` tells.
+    """
+
+    id: str
+    at: float
+    client: str | None = None
+    peer: str = ""
+    protocol: str = ""
+    method: str
+    path: str
+    action: str = ""
+    is_stream: bool = False
+    model_asked: str = ""
+    model: str = ""
+    account: str | None = None
+    attempts: int = 0
+    outcomes: tuple[str, ...] = ()
+    status: int
+    error: str | None = None
+    message: str | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    first_byte_seconds: float | None = None
+    total_seconds: float = 0.0
+    waited_seconds: float = 0.0
+    notices: tuple[str, ...] = ()
+    trace: str | None = None
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the client did not get what it asked for."""
+        return self.status >= 400
+
+
+_FIELDS = tuple(Entry.__dataclass_fields__)
+_TUPLES = frozenset({"outcomes", "notices", "steps"})
+
+
+def text_line(entry: Entry) -> str:
+    """For people: what does not apply is left out, and no line break comes in from outside."""
+    client = f" {header_safe(entry.client, 100)}" if entry.client is not None else ""
+    line = f"{entry.id}{client} {entry.method} {entry.path} -> {entry.status}"
+    if entry.model:
+        line += f" {header_safe(entry.model_asked, 100)}={header_safe(entry.model, 100)}"
+    if entry.account is not None:
+        line += f" {entry.account}"
+    if entry.attempts:
+        line += f" attempts={entry.attempts}"
+    line += f" bytes={entry.bytes_in}+{entry.bytes_out}"
+    if entry.prompt_tokens or entry.output_tokens:
+        line += f" tokens={entry.prompt_tokens}+{entry.output_tokens}"
+        if entry.cached_tokens:
+            line += f" cached={entry.cached_tokens}"
+        if entry.reasoning_tokens:
+            line += f" thinking={entry.reasoning_tokens}"
+    if entry.is_stream and entry.first_byte_seconds is not None:
+        line += f" first={int(entry.first_byte_seconds * 1000)}ms"
+    line += f" {int(entry.total_seconds * 1000)}ms"
+    if entry.waited_seconds:
+        line += f" waited={int(entry.waited_seconds * 1000)}ms"
+    if entry.trace is not None:
+        line += f" trace={entry.trace}"
+    if entry.error is not None:
+        line += f" {entry.error}"
+    return line
+
+
+def json_line(entry: Entry) -> str:
+    """For programs: one JSON object, all fields but the steps; fields may be added to it."""
+    value = to_value(entry)
+    del value["steps"]
+    return jsontext.dumps(value).decode()
+
+
+def to_value(entry: Entry) -> jsontext.JsonObject:
+    """All of an entry as JSON. `from_value` reads it back."""
+    value = {name: getattr(entry, name) for name in _FIELDS}
+    for name in ("at", "first_byte_seconds", "total_seconds", "waited_seconds"):
+        if value[name] is not None:
+            value[name] = round(value[name], 6)
+    return value
+
+
+def from_value(value: jsontext.JsonObject) -> Entry:
+    """The entry in `to_value`'s JSON; what a later version wrote beside it is left out. Raises ValueError for what is
+    none."""
+    known: dict[str, Any] = {name: value[name] for name in _FIELDS if name in value}
+    try:
+        return Entry(**(known | {name: tuple(known.get(name, ())) for name in _TUPLES}))
+    except TypeError as error:
+        raise ValueError(f"no entry of a request: {error}") from None

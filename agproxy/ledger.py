@@ -1,0 +1,133 @@
+"""Which requests are under way, and one `Entry` for each that ends, handed to whoever observes.
+
+Exactly one, however the request ends: answered, refused, failed in the middle of a stream, left by its client, or by a
+bug. A background run is its request's end, not the answer that told of its begin. The first observer is the access log.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from . import entries, trace
+from .config import Config
+from .conversation import Usage
+from .entries import CUT_SHORT, Entry
+from .errors import GatewayError, InternalError
+from .exchange import Progress
+from .http11 import HttpRequest, header_safe
+
+log = logging.getLogger("agproxy.ledger")
+access_log = logging.getLogger("agproxy.access")
+
+Observer = Callable[[Entry], None]
+
+# Nobody is told of these; they are for the entry.
+_CUT_SHORT = GatewayError("The client left, or the gateway stopped, before the answer had ended.", code="cut_short")
+_CANCELLED = GatewayError("The run was cancelled.", code="cancelled")
+_NO_USAGE = Usage()
+_MOST_PATH_CHARACTERS = 200
+
+
+class Ledger:
+    """Requests of one gateway. `in_flight`: by request id, as far as they have come."""
+
+    def __init__(
+        self,
+        *,
+        config: Callable[[], Config],
+        now: Callable[[], float],
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+        observers: tuple[Observer, ...] = (),
+    ) -> None:
+        self.in_flight: dict[str, Progress] = {}
+        self._config = config
+        self._now = now
+        self._clock = clock
+        self._new_span = lambda: new_id()[-16:]
+        self._observers = (self._log, *observers)
+
+    def begin(self, request: HttpRequest) -> Progress:
+        """A request has come."""
+        progress = self.in_flight[request.id] = Progress(
+            request=request,
+            at=self._now(),
+            started=self._clock(),
+            size_bytes=len(request.body),
+            trace=trace.read(request.headers, self._new_span),
+        )
+        return progress
+
+    def end(self, progress: Progress, status: int, error: GatewayError | None = None) -> None:
+        """It has ended. Of a request that has a background run only the run's end counts: see `end_run`."""
+        if not progress.is_background:
+            self._end(progress, status, error)
+
+    def end_run(self, progress: Progress, error: GatewayError | None, *, is_cancelled: bool) -> None:
+        """The background run of a request has ended. is_cancelled: its client asked for that."""
+        if is_cancelled:
+            self._end(progress, CUT_SHORT, _CANCELLED)
+        else:
+            self._end(progress, 200 if error is None else error.status, error)
+
+    def cut(self, progress: Progress, reason: BaseException) -> None:
+        """Its handler was cancelled, or has failed."""
+        if progress.is_background:
+            return
+        if isinstance(reason, asyncio.CancelledError):
+            self._end(progress, CUT_SHORT, _CUT_SHORT)
+        else:
+            self._end(progress, InternalError.status, InternalError(type(reason).__name__))
+
+    def _end(self, progress: Progress, status: int, error: GatewayError | None) -> None:
+        request, account, usage = progress.request, progress.account, progress.usage or _NO_USAGE
+        if self.in_flight.get(request.id) is not progress:
+            return
+        del self.in_flight[request.id]
+        started, first = progress.started, progress.first_byte_at
+        entry = Entry(
+            id=request.id,
+            at=progress.at,
+            client=progress.client,
+            peer=request.peer,
+            protocol=progress.protocol,
+            method=request.method,
+            path=header_safe(request.path, _MOST_PATH_CHARACTERS),
+            action=progress.action,
+            is_stream=progress.is_stream,
+            model_asked=progress.model_asked,
+            model=progress.model,
+            account=None if account is None else account.id,
+            attempts=progress.attempts,
+            outcomes=tuple(progress.outcomes),
+            status=status,
+            error=None if error is None else error.code or type(error).__name__,
+            message=None if error is None else error.message,
+            bytes_in=progress.size_bytes,
+            bytes_out=progress.bytes_out,
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            output_tokens=usage.output_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            first_byte_seconds=None if first is None else first - started,
+            total_seconds=self._clock() - started,
+            waited_seconds=progress.waited_seconds,
+            notices=progress.told if progress.notices else (),
+            trace=None if progress.trace is None else progress.trace.id,
+            steps=tuple(progress.steps),
+        )
+        for observe in self._observers:
+            try:
+                observe(entry)
+            except Exception:  # the boundary: what only looks on must not break an answer
+                log.exception("request %s: an observer failed", request.id)
+
+    def _log(self, entry: Entry) -> None:
+        if not access_log.isEnabledFor(logging.INFO):
+            return
+        if self._config().log_format == "json":
+            access_log.info(entries.json_line(entry))
+            return
+        access_log.info(entries.text_line(entry))
+        if entry.notices:
+            access_log.info("%s warnings: %s", entry.id, header_safe("; ".join(entry.notices)))
