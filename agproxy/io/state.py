@@ -14,8 +14,6 @@ StateUnavailable.
 import asyncio
 import contextlib
 import logging
-import os
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .. import jsontext
 from ..errors import StateUnavailable
 from ..records import Chain, Change, Children, Get, Put, Read, Record, Remove
+from .database import Database, size_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -60,9 +59,7 @@ _SHOWN = "is_removed = 0 AND (expires IS NULL OR expires > :now)"
 _TIDY_SECONDS = 600.0
 _TIDY_FAMILIES = 50  # a step of tidying: some milliseconds, so that requests between two steps hardly wait
 _FREED = 0.1  # of the size limit, at once, so that not every answer is followed by tidying
-_FREED_PAGES = 4000  # of the file, given back to the disk after tidying
-_LOCK_SECONDS = 10.0  # another process that writes to the same file does so for milliseconds
-_JOURNAL_BYTES = 64 * 1024 * 1024
+_WAL_BYTES = 64 * 1024 * 1024
 
 
 class State:
@@ -75,7 +72,7 @@ class State:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="agproxy-state")
         self._is_closing = False
         # From here on the worker's alone.
-        self._database: sqlite3.Connection | None = None
+        self._database = Database(file, schema=_SCHEMA, version=VERSION, loss="responses", wal_bytes=_WAL_BYTES)
         self._tidied = float("-inf")
         self._goal_bytes = max_bytes
 
@@ -104,7 +101,7 @@ class State:
     # --- in the worker thread
 
     def _serve(self, job: Callable[["sqlite3.Connection"], T], now: float) -> T:
-        result, size = self._do(lambda database: (job(database), _bytes(database)))
+        result, size = self._do(lambda database: (job(database), size_of(database)))
         if now - self._tidied >= _TIDY_SECONDS or size > self._max_bytes:
             self._tidied = now
             self._submit_tidying(now)
@@ -115,67 +112,16 @@ class State:
             self._worker.submit(self._tidy, now)
 
     def _do(self, job: Callable[["sqlite3.Connection"], T]) -> T:
-        """One job as one transaction; where the file turns out to be broken, once more on a new one."""
         import sqlite3  # here, so that only who keeps something pays for loading it
 
         try:
-            try:
-                return self._transact(job)
-            except sqlite3.DatabaseError as error:
-                if not _is_broken(error):
-                    raise
-                self._set_aside(error)
-                return self._transact(job)
+            return self._database.do(job)
         except (sqlite3.Error, OSError) as error:
             log.error("%s: %s", self.file or "state in memory", error)
             raise StateUnavailable(f"What was kept of earlier requests cannot be used now: {error}.") from None
 
-    def _transact(self, job: Callable[["sqlite3.Connection"], T]) -> T:
-        database = self._database or self._open()
-        database.execute("BEGIN IMMEDIATE")
-        try:
-            result = job(database)
-        except BaseException:
-            database.rollback()
-            raise
-        database.commit()
-        return result
-
-    def _open(self) -> "sqlite3.Connection":
-        import sqlite3
-
-        if self.file is not None:
-            _make_private(self.file)
-        database = sqlite3.connect(self.file or ":memory:", timeout=_LOCK_SECONDS, isolation_level=None)
-        try:
-            database.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before the first table, or never
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing, a power cut the newest
-            database.execute("PRAGMA secure_delete = FAST")
-            database.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")
-            _see_version(database)
-        except BaseException:
-            database.close()
-            raise
-        self._database = database
-        return database
-
-    def _set_aside(self, error: Exception) -> None:
-        """Keep a broken file under another name, so that a new one can begin."""
-        self._close()
-        if self.file is None:
-            return
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        kept = self.file.with_name(f"{self.file.name}.corrupt-{stamp}-{os.getpid()}")
-        log.error("%s: %s. It is kept as %s, and a new one begins without its responses", self.file, error, kept)
-        for suffix in ("-wal", "-shm"):
-            self.file.with_name(self.file.name + suffix).unlink(missing_ok=True)
-        self.file.replace(kept)
-
     def _close(self) -> None:
-        if self._database is not None:
-            self._database.close()
-            self._database = None
+        self._database.close()
 
     def _tidy(self, now: float) -> None:
         """One step: what has expired, what is too old, what is too much. Another follows while there is more."""
@@ -184,7 +130,7 @@ class State:
             database.execute("DELETE FROM records WHERE expires <= ?", (int(now),))
             old = "SELECT id FROM families WHERE used < ? ORDER BY used LIMIT ?"
             families = database.execute(old, (int(now - self._max_age_seconds), _TIDY_FAMILIES)).fetchall()
-            if not families and _bytes(database) > self._goal_bytes:
+            if not families and size_of(database) > self._goal_bytes:
                 self._goal_bytes = int(self._max_bytes * (1 - _FREED))
                 families = database.execute("SELECT id FROM families ORDER BY used, id LIMIT 1").fetchall()
             database.executemany("DELETE FROM records WHERE family = ?", families)
@@ -198,46 +144,8 @@ class State:
         with contextlib.suppress(StateUnavailable):  # it is in the log
             if self._do(step):
                 self._submit_tidying(now)
-            elif self._database is not None:
-                self._database.execute(f"PRAGMA incremental_vacuum({_FREED_PAGES})").fetchall()
-
-
-# --- the file --------------------------------------------------------------------------------------------------
-
-
-def _make_private(file: Path) -> None:
-    """Make the file before SQLite does, 0600 whatever the umask; its journal files take their mode from it."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
-    if file.stat().st_mode & 0o077:
-        with contextlib.suppress(PermissionError):  # another's file: then it is not ours to close
-            file.chmod(0o600)
-
-
-def _see_version(database: "sqlite3.Connection") -> None:
-    """Make the tables of a new file. Raises OSError for a file of a later format."""
-    database.execute("BEGIN IMMEDIATE")
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version == 0:
-        for statement in filter(str.strip, _SCHEMA.split(";")):
-            database.execute(statement)
-        database.execute(f"PRAGMA user_version = {VERSION}")
-    database.commit()
-    if version > VERSION:
-        raise OSError(f"the file was written by a newer agproxy (format {version}, this one knows {VERSION})")
-
-
-def _is_broken(error: Exception) -> bool:
-    """SQLITE_CORRUPT or SQLITE_NOTADB: the file itself is at fault, not its disk, its lock or our words."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (11, 26)
-
-
-def _bytes(database: "sqlite3.Connection") -> int:
-    """Bytes in use, without pages that are free again."""
-    pages, free, size = (
-        database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
-    )
-    return int((pages - free) * size)
+            else:
+                self._database.give_back()
 
 
 # --- records ---------------------------------------------------------------------------------------------------
