@@ -282,3 +282,12 @@ def test_two_processes_can_use_one_file(tmp_path):
         one.put("response", "a")
         other.put("response", "b", parent=("response", "a"))
         assert one.ids(Chain(kind="response", id="b")) == ["a", "b"]
+
+
+def test_the_room_that_tidying_makes_goes_back_to_the_disk(tmp_path):
+    file = tmp_path / "state.sqlite3"
+    with Shelf(file, max_bytes=1 << 20) as shelf:
+        records = (Record(kind="response", id=f"r{number}", body={"text": "x" * 100_000}) for number in range(40))
+        shelf.write(*(Put(record=record) for record in records))
+        shelf.settle()
+    assert file.stat().st_size < 1.2 * (1 << 20)
