@@ -281,6 +281,31 @@ class Config:
         restart=True,
     )
 
+    # The journal of requests
+    journal: bool = _setting(
+        True,
+        "keep what is known of each request that has ended in journal.sqlite3 of the home folder, for `agproxy logs`: "
+        "names, counts and times, nothing of prompts and answers",
+        restart=True,
+    )
+    journal_max_age_days: float = _setting(7.0, "how long it is kept", unit="d", restart=True)
+    journal_max_bytes: int = _setting(
+        64 * 1024 * 1024,
+        "what is kept in all; over it, the oldest goes first",
+        unit="bytes",
+        least=1024 * 1024,
+        restart=True,
+    )
+    journal_bodies: str = _setting(
+        "off",
+        "keep the bodies too, of client and upstream, both ways: never (off), of requests that fail (errors), or of "
+        "all. They hold prompts and answers; known secrets are removed, media shortened",
+        choices=("off", "errors", "all"),
+    )
+    journal_body_max_bytes: int = _setting(
+        256 * 1024, "of one kept body; the rest is cut off, with a mark", unit="bytes"
+    )
+
     # Limits of the server. Each default is far above honest use and far below what hurts the machine.
     max_connections: int = _setting(
         4000, "client connections at once; one more gets 503. 1,000 streams and their spares fit", least=1

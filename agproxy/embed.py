@@ -29,6 +29,8 @@ from .gateway import Gateway
 from .http11 import Send
 from .io import listen
 from .io.fetch import Fetcher
+from .io.journal import FILE as JOURNAL_FILE
+from .io.journal import JournalFile
 from .io.keeper import LimitsKeeper
 from .io.limits import LimitsFile
 from .io.lines import Lines
@@ -41,7 +43,7 @@ from .io.tokens import Tokens
 from .io.unix_socket import bind_unix
 from .io.workers import Worker
 
-_SIMULATED = pool.Account(id="simulated", key="simulated", label="simulator")
+_SIMULATED = pool.Account(id="simulated", key="simulated-key", label="simulator")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +151,14 @@ async def listening(
             shared = _state(worker.database, config)
             stack.push_async_callback(shared.close)
             stack.push_async_callback(worker.close)
+        journal = None
+        if config.journal and home is not None:
+            journal = JournalFile(
+                home / JOURNAL_FILE,
+                max_age_seconds=config.journal_max_age_days * 86400,
+                max_bytes=config.journal_max_bytes,
+            )
+            stack.push_async_callback(journal.close)
         revoker = None if home is None else Revoker(home)
         if revoker is not None:
             stack.push_async_callback(revoker.close)
@@ -174,6 +184,8 @@ async def listening(
             run_in_thread=threads.run,
             workers=worker,
             shared=shared,
+            observers=() if journal is None else (journal.add,),
+            find_entry=None if journal is None else journal.find,
         )
         stack.push_async_callback(gateway.close)
         if home is not None and not reach.is_simulated:

@@ -4,10 +4,12 @@ Counts, names and times only, nothing of what was asked or answered. `ledger` ma
 log, the journal and whatever counts are handed each of them.
 """
 
+from dataclasses import field
 from typing import Any
 
 from . import jsontext
 from .http11 import header_safe
+from .recording import Recording
 from .values import value_class
 
 # The client left, or the gateway stopped, before the answer had ended; nginx's word for the former.
@@ -31,7 +33,8 @@ class Entry:
     writes them. Tokens: as upstream counts them, 0 where it has not; prompt includes cached, output includes reasoning.
     first_byte_seconds: to the first byte of an answer that is no error, else None. total_seconds: to the answer's end.
     waited_seconds: for an account, of total_seconds. notices: what the client was warned of. trace: the trace id of W3C
-    Trace Context, where the client sent one. steps: what `why` tells.
+    Trace Context, where the client sent one. steps: what `why` tells. recording: the bodies, where they are recorded;
+    no line and no JSON of an entry has them.
     """
 
     id: str
@@ -63,6 +66,7 @@ class Entry:
     notices: tuple[str, ...] = ()
     trace: str | None = None
     steps: tuple[Step, ...] = ()
+    recording: Recording | None = field(default=None, repr=False, compare=False)
 
     @property
     def is_error(self) -> bool:
@@ -70,18 +74,19 @@ class Entry:
         return self.status >= 400
 
 
-_FIELDS = tuple(Entry.__dataclass_fields__)
+FIELDS = tuple(name for name in Entry.__dataclass_fields__ if name != "recording")
 _TUPLES = frozenset({"outcomes", "notices", "steps"})
 
 
 def text_line(entry: Entry) -> str:
     """For people: what does not apply is left out, and no line break comes in from outside."""
-    client = f" {header_safe(entry.client, 100)}" if entry.client is not None else ""
-    line = f"{entry.id}{client} {entry.method} {entry.path} -> {entry.status}"
+    line = f"{entry.id} {entry.method} {entry.path} -> {entry.status}"
     if entry.model:
-        line += f" {header_safe(entry.model_asked, 100)}={header_safe(entry.model, 100)}"
+        line += f" {entry.protocol} {header_safe(entry.model_asked, 100)}={header_safe(entry.model, 100)}"
     if entry.account is not None:
         line += f" {entry.account}"
+    if entry.client is not None:
+        line += f" client={header_safe(entry.client, 100)}"
     if entry.attempts:
         line += f" attempts={entry.attempts}"
     line += f" bytes={entry.bytes_in}+{entry.bytes_out}"
@@ -112,7 +117,7 @@ def json_line(entry: Entry) -> str:
 
 def to_value(entry: Entry) -> jsontext.JsonObject:
     """All of an entry as JSON. `from_value` reads it back."""
-    value = {name: getattr(entry, name) for name in _FIELDS}
+    value = {name: getattr(entry, name) for name in FIELDS}
     for name in ("at", "first_byte_seconds", "total_seconds", "waited_seconds"):
         if value[name] is not None:
             value[name] = round(value[name], 6)
@@ -122,7 +127,7 @@ def to_value(entry: Entry) -> jsontext.JsonObject:
 def from_value(value: jsontext.JsonObject) -> Entry:
     """The entry in `to_value`'s JSON; what a later version wrote beside it is left out. Raises ValueError for what is
     none."""
-    known: dict[str, Any] = {name: value[name] for name in _FIELDS if name in value}
+    known: dict[str, Any] = {name: value[name] for name in FIELDS if name in value}
     try:
         return Entry(**(known | {name: tuple(known.get(name, ())) for name in _TUPLES}))
     except TypeError as error:

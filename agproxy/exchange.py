@@ -43,6 +43,7 @@ from .errors import (
 from .frontends import Frontend, StreamEncoder
 from .http11 import EVENT_STREAM, Call, Headers, HttpRequest, Reply, Send
 from .pool import Account, Pool, Ticket
+from .recording import Recording
 from .records import Store
 from .signatures import SharedSignatures, SignatureMemory, without_signatures
 from .targets import target_of
@@ -74,6 +75,7 @@ class Progress:
     bytes_out: int = 0
     usage: Usage | None = None
     trace: Trace | None = None
+    recording: Recording | None = None
     steps: list[Step] = field(default_factory=list)
     size_bytes: int = 0  # of the request's body
     cors: Headers = ()
@@ -288,9 +290,8 @@ class Upstream:
         async def attempt(ticket: Ticket) -> Response:
             target = await self.target(ticket.account)
             progress.note(gemini.notices(encoded, target))
-            chunk = gemini.unwrap(
-                await self._ask(await self.call(encoded, model, target, progress, is_stream=False), ticket)
-            )
+            call = await self.call(encoded, model, target, progress, is_stream=False)
+            chunk = gemini.unwrap(await self._ask(call, ticket, progress))
             decoder = gemini.decoder(encoded, exchange.id, leg.offset)
             folder = Folder()
             for event in (*decoder.feed(chunk), *decoder.finish()):
@@ -313,13 +314,18 @@ class Upstream:
             call = gemini.count_call(encoded, progress.model, await self.target(ticket.account))
             if progress.trace is not None:
                 call = replace(call, headers=call.headers + progress.trace.headers)
-            return gemini.decode_count(await self._ask(call, ticket))
+            return gemini.decode_count(await self._ask(call, ticket, progress))
 
         return await self.attempts.run(progress, attempt)
 
-    async def _ask(self, call: Call, ticket: Ticket) -> Any:
+    def sender(self, ticket: Ticket, progress: Progress) -> Send:
+        """What carries a call of an attempt."""
+        recording = progress.recording
+        return self.send if recording is None else recording.sender(self.send, ticket.account.id)
+
+    async def _ask(self, call: Call, ticket: Ticket, progress: Progress) -> Any:
         """The JSON of a whole answer. Raises what upstream's error means, and UpstreamFailed for what is no JSON."""
-        answer = await self.send(call)
+        answer = await self.sender(ticket, progress)(call)
         self.pool.answered(ticket, self.now())
         try:
             body = await answer.read()
@@ -532,7 +538,9 @@ class _Leg:
             self._decoder = gemini.byte_decoder(
                 encoded, stream.exchange.id, self.leg.offset, max_event_bytes=limit, target=target
             )
-            answer = await upstream.send(await upstream.call(encoded, model, target, progress, is_stream=True))
+            call = await upstream.call(encoded, model, target, progress, is_stream=True)
+            answer = await upstream.sender(ticket, progress)(call)
+            del call  # it holds the body
             upstream.pool.answered(ticket, upstream.now())
             try:
                 if answer.status != 200:

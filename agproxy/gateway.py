@@ -9,7 +9,7 @@ a network. What happens with upstream is in `exchange`.
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import lru_cache, partial
 from urllib.parse import parse_qsl
@@ -21,6 +21,7 @@ from .attempts import TokenSource
 from .backends import gemini
 from .config import Config
 from .conversation import Exchange, Notice, Request
+from .entries import Entry
 from .errors import (
     Forbidden,
     GatewayError,
@@ -37,6 +38,7 @@ from .http11 import JSON, UNIX, Headers, HttpRequest, HttpResponse, Reply, Send,
 from .ledger import Ledger, Observer
 from .media import FetchAll, with_media
 from .pool import CACHE_FIRST, Account, Pool
+from .recording import Recording
 from .records import Asked, Store
 from .resources import Alone, Kept, Resources, Workers
 from .sessions import session_of
@@ -56,6 +58,9 @@ _USUAL_WAIT_SECONDS = 5.0
 # A longer wait is no reason for an SDK to sleep within a call: it is told not to repeat.
 _LONG_WAIT_SECONDS = 60.0
 
+
+# By request id; None where it is not kept.
+FindEntry = Callable[[str], Awaitable[Entry | None]]
 
 # Bodies that come to the wrong path, and are understood all the same: (frontend, action) -> Route.read_as.
 _READ_AS = {("openai_chat", "create"): (("messages", "openai_chat"), ("input", "openai_responses"))}
@@ -129,7 +134,9 @@ class Gateway:
         workers: Workers | None = None,
         shared: Store | None = None,
         observers: tuple[Observer, ...] = (),
+        find_entry: FindEntry | None = None,
     ) -> None:
+        self._find_entry = find_entry
         self._fetch = fetch
         self._aside = Aside(run_in_thread)
         self._upstream = Upstream(
@@ -222,19 +229,27 @@ class Gateway:
 
     async def handle(self, request: HttpRequest, reply: Reply) -> None:
         progress = self._ledger.begin(request)
+        config = self.config
+        if config.journal_bodies != "off":
+            progress.recording = Recording(request, config, self.pool.accounts)
+            reply = progress.recording.reply(reply)
         try:
-            await self._serve(request, progress, reply)
-        except GatewayError as error:
-            if reply.has_started:  # only a handler's own bug leads here: a stream ends its errors itself
-                log.error("%s: %s after the answer had begun", request.id, error.message)
-                self._ledger.end(progress, error.status, error)
-                reply.abort()
-                return
-            response = self._error_response(error, self._frontend_of(request.path))
-            self._send(reply, response, progress, error)
+            try:
+                await self._serve(request, progress, reply)
+            except GatewayError as error:
+                self._refuse(reply, progress, error)
         except BaseException as reason:  # cancelled, or a bug, which the server answers
             self._ledger.cut(progress, reason)
             raise
+
+    def _refuse(self, reply: Reply, progress: Progress, error: GatewayError) -> None:
+        request = progress.request
+        if reply.has_started:  # only a handler's own bug leads here: a stream ends its errors itself
+            log.error("%s: %s after the answer had begun", request.id, error.message)
+            self._ledger.end(progress, error.status, error)
+            reply.abort()
+            return
+        self._send(reply, self._error_response(error, self._frontend_of(request.path)), progress, error)
 
     async def _serve(self, request: HttpRequest, progress: Progress, reply: Reply) -> None:
         if request.peer != UNIX:  # no browser opens such a socket, and there is no usual name for it
@@ -252,7 +267,7 @@ class Gateway:
         elif action == "why":
             if client is None:
                 _refuse_stranger(self.config, request)
-            self._send_json(reply, self._why(match.params["request"]), progress)
+            self._send_json(reply, await self._why(match.params["request"]), progress)
         elif match.route.frontend == _SYSTEM:
             self._send_json(reply, await self._own(action, match.params), progress)
         else:
@@ -322,9 +337,12 @@ class Gateway:
         request = await with_media(
             request, config.fetch_media, self.pool.accounts, self._fetch, max_bytes=config.max_body_bytes
         )
+        identifier, created = self._new_id(), int(self._now())
+        if progress.recording is not None:
+            progress.recording.exchange = (identifier, created)
         return Exchange(
-            id=self._new_id(),
-            created=int(self._now()),
+            id=identifier,
+            created=created,
             model=request.model,
             request=request,
             body=body,
@@ -447,9 +465,13 @@ class Gateway:
                 self._resolve(name)
                 return _openai.encode_model(name, _MODELS_CREATED, _OWNER)
 
-    def _why(self, request_id: str) -> jsontext.JsonObject:
-        """What was decided for a request: each pick and skip of an account, each wait and outcome."""
+    async def _why(self, request_id: str) -> jsontext.JsonObject:
+        """What was decided for a request: each pick and skip of an account, each wait and outcome. Another process may
+        have served it: then it is in the journal when it has ended."""
         steps = self._upstream.attempts.journal.find(request_id)
+        if steps is None and self._find_entry is not None:
+            entry = await self._find_entry(request_id)
+            steps = None if entry is None else list(entry.steps)
         if steps is None:
             raise NotFound(f"Nothing is remembered of the request {request_id[:100]}.", code="request_not_found")
         return {"object": "agproxy.why", "request_id": request_id, "steps": steps}
@@ -532,9 +554,9 @@ class Gateway:
             progress.bytes_out = len(response.body)
         if error is None:
             progress.first_byte_at = self._clock()
-        self._ledger.end(progress, response.status, error)
         headers = response.headers + self._headers(progress)
         reply.send(HttpResponse(status=response.status, headers=headers, body=response.body))
+        self._ledger.end(progress, response.status, error)
 
     def _error_response(self, error: GatewayError, frontend: Frontend) -> HttpResponse:
         headers: list[tuple[str, str]] = [("content-type", JSON), *error.headers]

@@ -26,6 +26,8 @@ _CUT_SHORT = GatewayError("The client left, or the gateway stopped, before the a
 _CANCELLED = GatewayError("The run was cancelled.", code="cancelled")
 _NO_USAGE = Usage()
 _MOST_PATH_CHARACTERS = 200
+_MOST_NAME_CHARACTERS = 256
+_MOST_MESSAGE_CHARACTERS = 2000
 
 
 class Ledger:
@@ -85,6 +87,9 @@ class Ledger:
             return
         del self.in_flight[request.id]
         started, first = progress.started, progress.first_byte_at
+        recording = progress.recording
+        if recording is not None and recording.is_for_errors and status < 400:
+            recording = None
         entry = Entry(
             id=request.id,
             at=progress.at,
@@ -95,14 +100,14 @@ class Ledger:
             path=header_safe(request.path, _MOST_PATH_CHARACTERS),
             action=progress.action,
             is_stream=progress.is_stream,
-            model_asked=progress.model_asked,
+            model_asked=progress.model_asked[:_MOST_NAME_CHARACTERS],
             model=progress.model,
             account=None if account is None else account.id,
             attempts=progress.attempts,
             outcomes=tuple(progress.outcomes),
             status=status,
             error=None if error is None else error.code or type(error).__name__,
-            message=None if error is None else error.message,
+            message=None if error is None else error.message[:_MOST_MESSAGE_CHARACTERS],
             bytes_in=progress.size_bytes,
             bytes_out=progress.bytes_out,
             prompt_tokens=usage.prompt_tokens,
@@ -115,6 +120,7 @@ class Ledger:
             notices=progress.told if progress.notices else (),
             trace=None if progress.trace is None else progress.trace.id,
             steps=tuple(progress.steps),
+            recording=recording,
         )
         for observe in self._observers:
             try:

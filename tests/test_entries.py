@@ -211,7 +211,10 @@ def test_a_client_that_is_kept_out():
 
 
 def test_upstream_that_fails():
-    _, entry = Front(failure(500), failure(500), failure(500)).ask_once()
+    front = Front(failure(500), failure(500), failure(500))
+    front.gateway.use_accounts(make_gateway(front.upstream, "k", "l", "m").pool.accounts)
+
+    _, entry = front.ask_once()
 
     assert (entry.status, entry.attempts, entry.is_error) == (500, 3, True)
     assert entry.message
@@ -369,6 +372,7 @@ LINE = Entry(
     client="ann",
     method="POST",
     path="/v1/chat/completions",
+    protocol="openai_chat",
     is_stream=True,
     model_asked="gpt-4o\n",
     model=MODEL,
@@ -394,7 +398,8 @@ LINE = Entry(
 
 def test_the_line_for_people_tells_what_there_is_and_leaves_out_the_rest():
     assert text_line(LINE) == (
-        "req_1 ann POST /v1/chat/completions -> 502 gpt-4o\\n=gemini-2.5-flash key-1 attempts=2 bytes=10+20 "
+        "req_1 POST /v1/chat/completions -> 502 openai_chat gpt-4o\\n=gemini-2.5-flash key-1 client=ann attempts=2 "
+        "bytes=10+20 "
         "tokens=30+7 cached=10 thinking=5 first=250ms 1500ms waited=100ms trace=4bf92f3577b34da6a3ce929d0e0e4736 broken"
     )
     assert text_line(Entry(id="req_2", at=NOW, method="GET", path="/healthz", status=200, bytes_out=5)) == (

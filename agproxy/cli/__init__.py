@@ -3,6 +3,7 @@
     agproxy [serve] [--port 8045 ...]     the gateway
     agproxy simulate [--port 8046 ...]    the simulated Gemini alone
     agproxy accounts add|list|test ...    accounts of accounts.json, beside those of the environment
+    agproxy logs [show|replay ID] ...     requests that were answered, and one of them again
     agproxy config, models, translate     what the settings are, what names mean, what a request becomes
 
 One module a command: `add(commands)` declares its arguments, `run(options)` does it and gives the exit status. A
@@ -27,6 +28,7 @@ from .term import never_fail
 _COMMANDS = {
     "serve": "serve",
     "accounts": "accounts",
+    "logs": "logs",
     "config": "settings",
     "models": "models",
     "translate": "translate",
@@ -42,6 +44,7 @@ examples:
   GEMINI_API_KEY=... agproxy --port 9000    the real Gemini, on another port
   agproxy config port                       what a setting is, and where that was set
   agproxy models explain gpt-4o             which Gemini model a name means, and why
+  agproxy logs -f --errors                  requests that fail, as it happens
   agproxy translate < request.json          the upstream request that a client's request becomes
 
 environment:

@@ -32,6 +32,7 @@ HEADINGS = {
     "thoughts": "translation",
     "fetch_media": "images and files that a request names by a URL",
     "state": "what is kept between requests",
+    "journal": "the journal of requests",
     "max_connections": "limits of the server",
     "connect_timeout_seconds": "limits of the upstream client",
     "reload_seconds": "while it runs",
@@ -80,21 +81,22 @@ def groups() -> dict[str, list[Setting]]:
     return found
 
 
-def add_home(parser: argparse.ArgumentParser) -> None:
-    """The flag for the home folder."""
+def add_home(parser: argparse.ArgumentParser, *, is_inner: bool = False) -> None:
+    """The flag for the home folder. is_inner: the parser is of an action whose command has the flag as well."""
     parser.add_argument(
         "--home",
         metavar="DIR",
+        default=argparse.SUPPRESS if is_inner else None,  # a default would take the place of what the command was told
         help="folder of config.json, accounts.json and state (AGPROXY_HOME; default by platform)",
     )
 
 
-def add_settings(parser: argparse.ArgumentParser, *, is_shown: bool = True) -> None:
+def add_settings(parser: argparse.ArgumentParser, *, is_shown: bool = True, is_inner: bool = False) -> None:
     """A flag for every setting but the secret ones: what stands in argv, everybody on the machine can read.
 
-    is_shown: whether --help tells them; one command that does is enough.
+    is_shown: whether --help tells them; one command that does is enough. is_inner: as for `add_home`.
     """
-    add_home(parser)
+    add_home(parser, is_inner=is_inner)
     for heading, settings in groups().items():
         group = parser.add_argument_group(heading if is_shown else None)
         for setting in settings:

@@ -22,11 +22,12 @@ from .. import jsontext, sse
 from ..config import Config
 from ..entries import Entry
 from ..errors import ConfigError, GatewayError
-from ..http11 import Call, Flow, Headers, HttpRequest, HttpResponse, Reply, Send
+from ..http11 import Call, Headers, HttpRequest, Reply, Send
 from ..io import logs
 from ..pool import Account, Pool
 from .colour import BOLD, paint, warn
 from .common import EXIT_FAILED, RawHelp, add_settings, load
+from .paper import Paper
 
 if TYPE_CHECKING:
     from .common import Commands
@@ -147,7 +148,7 @@ def _show_answer(settings: Config, path: str, request: bytes, given: bytes, *, i
     return EXIT_FAILED if reply.status >= 400 or reply.is_cut else 0
 
 
-async def _run(settings: Config, path: str, body: bytes, send: Send) -> "_Paper":
+async def _run(settings: Config, path: str, body: bytes, send: Send) -> "Paper":
     """One exchange of the gateway; each call that it makes goes to `send`, once."""
     from ..gateway import Gateway
     from ..io.fetch import Fetcher
@@ -166,7 +167,7 @@ async def _run(settings: Config, path: str, body: bytes, send: Send) -> "_Paper"
         fetch=fetcher.fetch_all,
         observers=(entries.append,),
     )
-    paper = _Paper()
+    paper = Paper()
     headers = (("host", "localhost"), ("content-type", "application/json"))
     request = HttpRequest(
         method="POST", path=path, query="", headers=headers, body=body, peer="127.0.0.1", id="translate"
@@ -234,35 +235,3 @@ def _status(value: Any) -> int:
         return 200
     code = error.get("code")
     return code if isinstance(code, int) and 400 <= code < 600 else 500
-
-
-class _Paper:
-    """`http11.Reply` that keeps the answer."""
-
-    def __init__(self) -> None:
-        self.status = 0
-        self.body = b""
-        self.is_stream = False
-        self.is_cut = False
-
-    @property
-    def has_started(self) -> bool:
-        return self.status != 0
-
-    def send(self, response: HttpResponse) -> None:
-        self.status, self.body = response.status, response.body
-
-    def start(self, status: int, headers: Headers) -> None:
-        self.status, self.is_stream = status, True
-
-    def write(self, data: bytes) -> None:
-        self.body += data
-
-    def end(self) -> None:
-        pass
-
-    def abort(self) -> None:
-        self.is_cut = True
-
-    def follow(self, source: Flow | None) -> None:
-        pass
