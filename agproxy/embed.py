@@ -191,11 +191,15 @@ async def listening(
         if home is not None and not reach.is_simulated:
             limits = LimitsKeeper(LimitsFile(home), gateway.pool, time.time, gateway.accounts_changed)
             await stack.enter_async_context(limits.keeping())
+
+        def new_id() -> str:
+            return f"req_{digits(16)}"
+
         if worker is not None:
-            inner = Server(config, worker.handling(gateway.handle), gateway.refuse, lambda: f"req_{digits(16)}")
+            inner = Server(config, worker.handling(gateway.handle), gateway.refuse, new_id)
             await inner.start([bind_unix(str(worker.socket_path), 0o600)])
             stack.push_async_callback(inner.close, 0)
-        server = Server(config, gateway.handle, gateway.refuse, lambda: f"req_{digits(16)}", gateway.cors_headers)
+        server = Server(config, gateway.handle, gateway.refuse, new_id, gateway.cors_headers, gateway.refused)
         await server.start(listeners)
 
         async def close(seconds: float) -> None:

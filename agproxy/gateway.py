@@ -223,6 +223,10 @@ class Gateway:
         """The answer for an error, in the protocol of the path."""
         return self._error_response(error, self._frontend_of(path))
 
+    def refused(self, request_id: str, peer: str, method: str, path: str, error: GatewayError) -> None:
+        """The server has refused a request by itself."""
+        self._ledger.refused(request_id, peer, method, path, error)
+
     def cors_headers(self, headers: Headers) -> Headers:
         """What lets a page of an allowed origin read an answer that the server gives by itself."""
         return browser.cors_headers(self.config, headers)
@@ -230,7 +234,7 @@ class Gateway:
     async def handle(self, request: HttpRequest, reply: Reply) -> None:
         progress = self._ledger.begin(request)
         config = self.config
-        if config.journal_bodies != "off":
+        if config.journal_bodies != "off" and config.journal:
             progress.recording = Recording(request, config, self.pool.accounts)
             reply = progress.recording.reply(reply)
         try:

@@ -25,6 +25,7 @@ Observer = Callable[[Entry], None]
 _CUT_SHORT = GatewayError("The client left, or the gateway stopped, before the answer had ended.", code="cut_short")
 _CANCELLED = GatewayError("The run was cancelled.", code="cancelled")
 _NO_USAGE = Usage()
+_MOST_METHOD_CHARACTERS = 20
 _MOST_PATH_CHARACTERS = 200
 _MOST_NAME_CHARACTERS = 256
 _MOST_MESSAGE_CHARACTERS = 2000
@@ -81,6 +82,21 @@ class Ledger:
         else:
             self._end(progress, InternalError.status, InternalError(type(reason).__name__))
 
+    def refused(self, request_id: str, peer: str, method: str, path: str, error: GatewayError) -> None:
+        """It has broken HTTP or a limit of the server, and came to no handler. What of it was not read is ""."""
+        self._tell(
+            Entry(
+                id=request_id,
+                at=self._now(),
+                peer=peer,
+                method=header_safe(method, _MOST_METHOD_CHARACTERS),
+                path=header_safe(path, _MOST_PATH_CHARACTERS),
+                status=error.status,
+                error=error.code or type(error).__name__,
+                message=error.message[:_MOST_MESSAGE_CHARACTERS],
+            )
+        )
+
     def _end(self, progress: Progress, status: int, error: GatewayError | None) -> None:
         request, account, usage = progress.request, progress.account, progress.usage or _NO_USAGE
         if self.in_flight.get(request.id) is not progress:
@@ -122,11 +138,14 @@ class Ledger:
             steps=tuple(progress.steps),
             recording=recording,
         )
+        self._tell(entry)
+
+    def _tell(self, entry: Entry) -> None:
         for observe in self._observers:
             try:
                 observe(entry)
             except Exception:  # the boundary: what only looks on must not break an answer
-                log.exception("request %s: an observer failed", request.id)
+                log.exception("request %s: an observer failed", entry.id)
 
     def _log(self, entry: Entry) -> None:
         if not access_log.isEnabledFor(logging.INFO):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -363,6 +364,23 @@ def test_the_log_is_json_where_the_setting_says_so_every_line_of_it(simulator, t
     (access,) = [value for value in values if value["logger"] == "agproxy.access"]
     assert (access["id"], access["status"]) == (answer.headers["x-request-id"], 200)
     assert access["notices"]
+
+
+def test_what_the_server_refuses_by_itself_is_an_entry_too(simulator, tmp_path):
+    environ = {"GEMINI_API_KEY": "k", "AGPROXY_UPSTREAM_URL": simulator.url, "AGPROXY_MAX_BODY_BYTES": "1000"}
+    served = start("serve", home=tmp_path, **environ)
+    try:
+        assert served.ask("/v1/responses", b"x" * 2000).status == 413
+        with socket.create_connection(("127.0.0.1", int(served.url.rpartition(":")[2])), 10) as sock:
+            sock.sendall(b"this is no HTTP\r\n\r\n")
+            assert sock.recv(1000).startswith(b"HTTP/1.1 400")
+    finally:
+        served.stop()
+    large, broken = entries_of(tmp_path)
+    assert (large.method, large.path, large.status, large.error) == ("POST", "/v1/responses", 413, "HttpRefused")
+    assert (broken.status, broken.peer) == (400, "127.0.0.1")
+    assert large.id.startswith("req_")
+    assert large.id != broken.id
 
 
 def test_a_client_that_leaves_a_stream_is_an_entry_of_its_own_status(simulator, tmp_path):

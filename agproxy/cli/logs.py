@@ -91,8 +91,6 @@ def _follow(reader: Reader, wanted: Wanted, last: int, *, is_json: bool) -> None
         changes = reader.changes()
         if changes != seen:
             seen, end = changes, reader.last_number()
-            if end < last:  # the file was set aside, or removed
-                last = 0
             _print(reader.after(wanted, last), is_json=is_json)
             last = max(end, last)
         time.sleep(_POLL_SECONDS)

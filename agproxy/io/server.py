@@ -33,6 +33,8 @@ from .plain import write_answer
 log = logging.getLogger("agproxy.server")
 
 Refuse = Callable[[GatewayError, str], HttpResponse]
+# Request id, peer, method and path, as far as they were read, and what the client was told.
+OnRefused = Callable[[str, str, str, str, GatewayError], None]
 
 # What comes behind a head is handed to h11 in blocks of this size, so that pipelined requests are not moved about.
 _BLOCK_BYTES = 65536
@@ -516,7 +518,10 @@ class _Connection(asyncio.BufferedProtocol):
         self._inflater = None
         self._must_linger = True
         self._reply = _Reply(self, self._id, is_head=self._is_head, is_old=True, must_close=True)
+        method = "" if self._head is None else self._head.method
         self._reply.send(HttpResponse(status=response.status, headers=headers, body=response.body))
+        if self.server.on_refused is not None:
+            self.server.on_refused(self._id, self._peer, method, self._path, error)
 
     def _drop_answer(self) -> None:
         """The client has gone: nobody waits for the answer under way."""
@@ -598,7 +603,7 @@ class Server:
     """Listens, and runs `handler` once a request, each in a task of its own.
 
     `refuse` renders an error in the protocol that a path belongs to; `new_id` makes request ids; `dress` gives such an
-    answer the headers that the request's own ask for, those of CORS.
+    answer the headers that the request's own ask for, those of CORS. `on_refused` hears of what no handler sees.
     """
 
     _loop: asyncio.AbstractEventLoop
@@ -610,8 +615,10 @@ class Server:
         refuse: Refuse,
         new_id: Callable[[], str],
         dress: Callable[[Headers], Headers] | None = None,
+        on_refused: OnRefused | None = None,
     ) -> None:
         self.config = config
+        self.on_refused = on_refused
         self._refuse = refuse
         self._dress = dress
         self.new_id = new_id
