@@ -394,7 +394,7 @@ class Gateway:
         """A request to something that is kept, or about a request to the model that is not made."""
         request, keeper = progress.request, KEEPERS[match.route.frontend]
         holder = self._resources.elsewhere(owner, match.params.get("id", ""))
-        if holder is not None and await self._forward(holder, request, reply):
+        if holder is not None and await self._forward(holder, progress, reply):
             return
         body = read_body(request) if request.body.strip() else {}
         asked = Asked(
@@ -421,12 +421,15 @@ class Gateway:
             answer = await self._resources.serve(keeper, owner, asked)
         self._send_json(reply, answer, progress)
 
-    async def _forward(self, holder: str, request: HttpRequest, reply: Reply) -> bool:
+    async def _forward(self, holder: str, progress: Progress, reply: Reply) -> bool:
         """Whether another process has answered; where it has died meanwhile, this one can say so itself."""
+        request = progress.request
+        self._ledger.hand_over(progress)
         try:
             await self._workers.forward(holder, request, reply)
         except UpstreamFailed as error:
             log.warning("%s: worker %s did not answer: %s", request.id, holder, error.message)
+            self._ledger.take_back(progress)
             return False
         return True
 

@@ -82,6 +82,14 @@ class Ledger:
         else:
             self._end(progress, InternalError.status, InternalError(type(reason).__name__))
 
+    def hand_over(self, progress: Progress) -> None:
+        """Another process answers it under the same id, and its ledger has the entry."""
+        del self.in_flight[progress.request.id]
+
+    def take_back(self, progress: Progress) -> None:
+        """The other process has gone, before it knew of the request."""
+        self.in_flight[progress.request.id] = progress
+
     def refused(self, request_id: str, peer: str, method: str, path: str, error: GatewayError) -> None:
         """It has broken HTTP or a limit of the server, and came to no handler. What of it was not read is ""."""
         self._tell(

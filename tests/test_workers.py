@@ -23,6 +23,7 @@ from scripted_gemini import ScriptedGemini, calls, says
 from agproxy.account import Account, share_of
 from agproxy.config import Config
 from agproxy.embed import listening
+from agproxy.io.journal import FILE, Reader, Wanted
 from agproxy.io.workers import Worker
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers need POSIX")
@@ -93,6 +94,20 @@ def test_a_run_of_another_worker_is_told_as_it_stands(tmp_path):
         assert status_at(urls[1], identifier) == status_at(urls[0], identifier) == "completed"
 
     with_a_run(tmp_path, steps)
+
+
+def test_a_request_that_is_handed_on_is_one_entry_of_the_journal(tmp_path):
+    def steps(urls, identifier, gemini):
+        assert status_at(urls[1], identifier) in ("queued", "in_progress")
+        assert ask(urls[1], "POST", f"/v1/responses/{identifier}/cancel", {})[0] == 200
+
+    with_a_run(tmp_path, steps)
+
+    with Reader(tmp_path / FILE) as reader:
+        entries = [found.entry for found in reader.latest(Wanted(), 100)]
+    told = sorted((entry.action, entry.status, entry.error) for entry in entries)
+    assert told == [("cancel_response", 200, None), ("create", 499, "cancelled"), ("get_response", 200, None)]
+    assert {entry.peer for entry in entries} == {"127.0.0.1"}
 
 
 def test_a_run_of_another_worker_is_cancelled(tmp_path):
