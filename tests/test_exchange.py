@@ -224,6 +224,29 @@ def test_a_model_that_takes_several_candidates_is_called_once():
     assert [choice["message"]["content"] for choice in reply.json["choices"]] == ["one", "two"]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_empty_choice_among_good_ones_is_an_empty_choice(stream):
+    chunk = {
+        "candidates": [
+            {"content": {"role": "model"}, "finishReason": "STOP"},
+            {"content": {"parts": [{"text": "two"}]}, "finishReason": "STOP", "index": 1},
+        ]
+    }
+    upstream = FakeUpstream([streamed(chunk) if stream else Scripted.of(chunk)])
+    reply = ask(make_gateway(upstream), CHAT, body(model="gemini-2.0-flash", n=2, stream=stream))
+
+    assert reply.status == 200
+    if stream:
+        choices = [choice for frame in frames(reply)[:-1] for choice in frame["choices"]]
+        texts = ["".join(c["delta"].get("content") or "" for c in choices if c["index"] == n) for n in (0, 1)]
+        assert sorted(c["index"] for c in choices if c["finish_reason"] == "stop") == [0, 1]
+    else:
+        texts = [choice["message"]["content"] for choice in reply.json["choices"]]
+        assert [choice["finish_reason"] for choice in reply.json["choices"]] == ["stop", "stop"]
+        assert "choice 0 of Gemini's answer is empty" in reply.headers["x-agproxy-warnings"]
+    assert texts == ["", "two"]
+
+
 def test_too_many_choices_are_refused_by_name():
     reply = ask(make_gateway(FakeUpstream([])), CHAT, body(n=9))
 

@@ -482,6 +482,25 @@ def test_thoughts_alone_are_an_empty_answer():
     assert caught.value.retry is Retry.SAME_ACCOUNT
 
 
+@pytest.mark.parametrize("finish", ["STOP", None])
+@pytest.mark.parametrize("empty", [0, 1])
+def test_an_empty_candidate_does_not_take_the_good_one_beside_it(empty, finish):
+    made = answer(chunk("good", index=1 - empty, finish="STOP"), chunk(index=empty, finish=finish))
+
+    good, bad = made.choices[1 - empty], made.choices[empty]
+    assert (good.parts, good.end.finish) == ((Text(text="good"),), Finish.STOP)
+    assert (bad.parts, bad.end.choice, bad.end.finish) == ((), empty, Finish.STOP)
+    told = f"choice {empty} of Gemini's answer is empty, though it says that it is complete"
+    assert told in [notice.message for notice in made.notices]
+
+
+def test_candidates_that_are_all_empty_are_an_empty_answer():
+    with pytest.raises(UpstreamFailed, match="empty") as caught:
+        decode(chunk(finish="STOP"), chunk(index=1, finish="STOP"))
+
+    assert caught.value.code == "empty_answer"
+
+
 # --- blocked prompts
 
 

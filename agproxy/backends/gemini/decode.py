@@ -482,7 +482,7 @@ class StreamDecoder:
             finish, reason, message = Finish.FILTERED, self._block[0], self._block[1]
         if finish is Finish.STOP:
             if not choice.has_parts:
-                raise self._broken("Gemini's answer was empty, though it says that it is complete.", "empty_answer")
+                self._pass_empty(index)
             if reason is None:
                 self._note("Gemini's answer ended without a finish reason")
             if choice.has_calls:
@@ -509,6 +509,12 @@ class StreamDecoder:
                 logprobs=None if choice.logprobs is None else tuple(choice.logprobs),
             )
         )
+
+    def _pass_empty(self, index: int) -> None:
+        """A choice without content that says it is complete: an accident, but not worth the good ones beside it."""
+        if not any(choice.has_parts or choice.partial for choice in self._choices.values()):
+            raise self._broken("Gemini's answer was empty, though it says that it is complete.", "empty_answer")
+        self._note(f"choice {index + self._offset} of Gemini's answer is empty, though it says that it is complete")
 
     def _broken(self, message: str, code: str) -> UpstreamFailed:
         """Worth one more try on the same account; whoever has shown some of the answer already allows none."""
