@@ -20,6 +20,7 @@ from agproxy.http11 import Call
 from agproxy.io import client as client_module
 from agproxy.io import dial
 from agproxy.io.client import Client
+from agproxy.io.names import Names
 from agproxy.io.proxy import ProxyRules, parse_proxy
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -1023,12 +1024,12 @@ def test_a_client_that_is_closed_while_it_dials_leaves_nothing(monkeypatch):
     async def main():
         async with peer(answering(OK)) as port, calling() as client:
 
-            async def getaddrinfo(*args, **kwargs):
+            async def look_up(self, host, at):
                 resolving.set()
                 await go_on.wait()
                 return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 
-            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+            monkeypatch.setattr(Names, "look_up", look_up)
             sending = asyncio.create_task(client.send(call(port, host="localhost")))
             await resolving.wait()
             await client.close()
@@ -1057,11 +1058,11 @@ def test_nobody_listening_is_a_clear_error():
 
 
 def test_a_name_that_does_not_resolve_is_a_clear_error(monkeypatch):
-    async def unknown(*args, **kwargs):
+    def unknown(*args, **kwargs):
         raise socket.gaierror(-2, "Name or service not known")
 
     async def main():
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
+        monkeypatch.setattr(socket, "getaddrinfo", unknown)
         async with calling() as client:
             error = await fails(client, 443, scheme="https", host="gone.test")
             assert error.message == "gone.test: the host name cannot be resolved"
@@ -1109,13 +1110,13 @@ def test_a_key_that_is_no_header_value_is_not_shown(path, headers):
 def resolving_to(monkeypatch, *addresses):
     """Let names mean these addresses, on the port that is asked for."""
 
-    async def getaddrinfo(host, port, **kwargs):
+    async def look_up(self, host, port):
         return [
             (socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, at or port))
             for ip, at in addresses
         ]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(Names, "look_up", look_up)
 
 
 @contextlib.contextmanager
@@ -1181,7 +1182,7 @@ def test_a_connection_that_nobody_takes_is_a_504():
 def test_address_families_take_turns(monkeypatch):
     async def main():
         resolving_to(monkeypatch, ("::1", 1), ("::2", 1), ("::3", 1), ("192.0.2.1", 1))
-        tried = [address[0] for _, address in await dial._resolve("gemini.test", 443)]
+        tried = [address[0] for _, address in await dial.Dialer(Config()).resolve("gemini.test", 443)]
         assert tried == ["::1", "192.0.2.1", "::2", "::3"]
 
     run(main)
@@ -1564,12 +1565,12 @@ def test_cancelled_calls_of_every_age_leave_nothing_behind(way, certificates, mo
     tls = server_tls(certificates)
     direct = way in ("http", "name")
 
-    async def two_addresses(host, port, **kwargs):
+    async def two_addresses(self, host, port):
         await asyncio.sleep(0)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in ("127.0.0.1", "127.0.0.1")]
 
     async def main():
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two_addresses)
+        monkeypatch.setattr(Names, "look_up", two_addresses)
         async with contextlib.AsyncExitStack() as stack:
             port = await stack.enter_async_context(peer(answering(OK, OK, OK), **({} if direct else {"ssl": tls})))
             settings = {"max_upstream_connections": 1, "ca_file": str(certificates / "ca.pem")}

@@ -406,10 +406,7 @@ def test_by_default_nothing_on_this_machine_or_its_network_is_reached_in_any_not
 def test_the_systems_own_resolver_is_judged_too(monkeypatch):
     """`localhost` under a name that does not say so."""
 
-    async def getaddrinfo(self, host, port, **more):
-        return [(2, 1, 6, "", ("127.0.0.1", port))]
-
-    monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, port, **more: [(2, 1, 6, "", ("127.0.0.1", port))])
 
     async def main():
         fetcher = Fetcher(Config())

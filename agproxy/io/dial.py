@@ -19,6 +19,7 @@ import certifi
 
 from ..config import Config
 from ..errors import Retry, UpstreamFailed
+from .names import Names
 from .proxy import Dialogue, Proxy, join_host, open_tunnel
 
 PORTS = {"http": 80, "https": 443}
@@ -46,14 +47,15 @@ class Origin:
 
 
 class Dialer:
-    """Opens connections. Its one state is the TLS context, made at the first need.
+    """Opens connections. Keeps the TLS context, made at the first need, and knows which names are being looked up.
 
     resolver: gives a host's addresses, the only ones that are connected to; may raise what is to end the dialling.
     """
 
     def __init__(self, config: Config, resolver: Resolver | None = None) -> None:
         self.config = config
-        self._resolver = resolver
+        self._names = Names()
+        self._resolver = resolver or self.resolve
         self._context: ssl.SSLContext | None = None
 
     async def dial(self, origin: Origin, factory: Callable[[], _P]) -> _P:
@@ -72,7 +74,7 @@ class Dialer:
         except ssl.SSLError as error:
             words = (error.reason or "the handshake failed").replace("_", " ").lower()
             raise UpstreamFailed(f"{place}: TLS: {words}", code="upstream_tls") from None
-        except socket.gaierror:
+        except (socket.gaierror, UnicodeError):  # the latter for what can be no name
             raise UpstreamFailed(f"{place}: the host name cannot be resolved", code="upstream_connect") from None
         except OSError as error:
             words = os.strerror(error.errno) if error.errno else "the connection was closed"
@@ -108,12 +110,25 @@ class Dialer:
     async def _open(self, factory: Callable[[], _P], host: str, port: int, has_tls: bool) -> _P:
         """TCP, and TLS over it where wanted."""
         tls = self._tls() if has_tls else None
-        sock = await _connect(await (self._resolver or _resolve)(host, port))
+        sock = await _connect(await self._resolver(host, port))
         # From here on asyncio owns the socket and closes it if this is cancelled.
         _, protocol = await asyncio.get_running_loop().create_connection(
             factory, sock=sock, ssl=tls, server_hostname=host if tls else None
         )
         return protocol
+
+    async def resolve(self, host: str, port: int) -> list[_Address]:
+        """The host's addresses in the order to try: as the system prefers them, but families taking turns."""
+        try:
+            version = ipaddress.ip_address(host).version
+            return [(socket.AF_INET if version == 4 else socket.AF_INET6, (host, port))]
+        except ValueError:
+            pass
+        found = await self._names.look_up(host, port)
+        addresses: list[_Address] = [(family, address) for family, _, _, _, address in found]
+        first = [address for address in addresses if address[0] == addresses[0][0]]
+        others = [address for address in addresses if address[0] != addresses[0][0]]
+        return [address for pair in itertools.zip_longest(first, others) for address in pair if address is not None]
 
     def _tls(self) -> ssl.SSLContext:
         """TLS as browsers do it; made late, since reading the certificates takes as long as the rest of start-up."""
@@ -133,20 +148,6 @@ class Dialer:
             context.set_alpn_protocols(["http/1.1"])
             self._context = context
         return self._context
-
-
-async def _resolve(host: str, port: int) -> list[_Address]:
-    """The host's addresses in the order to try: as the system prefers them, but families taking turns."""
-    try:
-        version = ipaddress.ip_address(host).version
-        return [(socket.AF_INET if version == 4 else socket.AF_INET6, (host, port))]
-    except ValueError:
-        pass
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses: list[_Address] = [(family, address) for family, _, _, _, address in found]
-    first = [address for address in addresses if address[0] == addresses[0][0]]
-    others = [address for address in addresses if address[0] != addresses[0][0]]
-    return [address for pair in itertools.zip_longest(first, others) for address in pair if address is not None]
 
 
 async def _connect(addresses: Sequence[_Address]) -> socket.socket:

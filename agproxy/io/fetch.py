@@ -33,6 +33,7 @@ from ..errors import InvalidRequest, Overloaded, UpstreamFailed
 from ..http11 import Call, UpstreamReply, find
 from .addresses import Address, BadUrl, Target, as_address, is_own_network, is_public, parse_target, unwrapped
 from .client import Client
+from .names import Names
 from .proxy import ProxyRules
 from .sniff import HEAD_BYTES, TEXT_TYPES, media_type, text_type
 
@@ -50,12 +51,6 @@ _HEADERS = (("user-agent", f"agproxy/{__version__}"), ("accept", "*/*"), ("conne
 
 class _Refused(Exception):
     """The file is not fetched, or not taken; the message says why."""
-
-
-async def _look_up(host: str, port: int) -> Sequence[str]:
-    """The addresses of a name, as the system knows them."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(address[0]) for *_, address in found]
 
 
 class _Room:
@@ -78,7 +73,7 @@ class Fetcher:
     """
 
     def __init__(
-        self, config: Config, *, resolve: Resolve = _look_up, is_allowed: Callable[[Address], bool] = is_public
+        self, config: Config, *, resolve: Resolve | None = None, is_allowed: Callable[[Address], bool] = is_public
     ) -> None:
         seconds = config.fetch_timeout_seconds
         limited = replace(
@@ -91,7 +86,8 @@ class Fetcher:
             max_upstream_body_bytes=config.fetch_max_bytes,
         )
         self._config = config
-        self._resolve = resolve
+        self._names = Names()  # not those of upstream's clients: here strangers choose what is looked up
+        self._resolve = resolve or self._look_up
         self._is_allowed = is_allowed
         self._rules = ProxyRules(config.upstream_proxy, os.environ)
         self._direct = Client(limited, self._checked_addresses)
@@ -233,6 +229,10 @@ class Fetcher:
         return name, whole
 
     # --- addresses
+
+    async def _look_up(self, host: str, port: int) -> Sequence[str]:
+        """The addresses of a name, as the system knows them."""
+        return [str(address[0]) for *_, address in await self._names.look_up(host, port)]
 
     async def _checked_addresses(self, host: str, port: int) -> list[tuple[int, Any]]:
         """For the dialler: what a host's name means, where all of it may be reached. There is no other look-up."""
