@@ -101,8 +101,8 @@ class Raw:
             if self.writer.transport.is_closing():
                 return
 
-    async def answer(self, method: str = "GET") -> Answer:
-        """The next answer; not whole where the connection ended within it."""
+    async def answer(self, method: str = "GET", on_chunk: Callable[[bytes], None] | None = None) -> Answer:
+        """The next answer; not whole where the connection ended within it. on_chunk: is told each chunk as it comes."""
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         status_line, *lines = head.split("\r\n")[:-2]
         version, status = status_line.split(" ")[:2]
@@ -118,6 +118,8 @@ class Raw:
                 while size := int(await self.reader.readuntil(b"\r\n"), 16):
                     answer.chunks.append(await self.reader.readexactly(size))
                     assert await self.reader.readexactly(2) == b"\r\n"
+                    if on_chunk is not None:
+                        on_chunk(answer.chunks[-1])
                 assert await self.reader.readexactly(2) == b"\r\n"
                 answer.body = b"".join(answer.chunks)
             elif "content-length" in headers:
