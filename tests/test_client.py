@@ -510,6 +510,31 @@ def test_bytes_on_an_idle_connection_close_it():
     run(main)
 
 
+@pytest.mark.parametrize("more", [OK.replace(b"ok", b"no"), b""], ids=["an answer that nobody asked for", "the end"])
+def test_a_connection_on_which_something_has_come_is_not_used_again(more):
+    """Also where the loop has not seen it yet: else it would be taken for the answer to the next call."""
+    raws, asked_again = [], []
+
+    async def script(raw):
+        raws.append(raw)
+        await raw.request()
+        raw.write(OK)
+        asked_again.append(not await raw.is_closed())
+
+    async def main():
+        async with peer(script) as port, calling() as client:
+            assert await (await client.send(call(port))).read() == b"ok"
+            raws[0].write(more)
+            if not more:
+                raws[0].writer.write_eof()
+            answer = await client.send(call(port))  # at once: the loop has not looked at the socket since
+            assert await answer.read() == b"ok"
+            await until(lambda: asked_again)
+            assert (len(raws), asked_again) == (2, [False])
+
+    run(main)
+
+
 def test_an_idle_connection_is_closed_when_its_time_is_over():
     async def main():
         async with peer(answering(OK, OK)) as port, calling(upstream_keepalive_seconds=0.03) as client:
