@@ -41,7 +41,7 @@ from .errors import (
     UpstreamRateLimited,
 )
 from .frontends import Frontend, StreamEncoder
-from .http11 import EVENT_STREAM, Call, Headers, HttpRequest, Reply, Send
+from .http11 import EVENT_STREAM, Call, Flow, Follower, Headers, HttpRequest, Reply, Send
 from .pool import Account, Pool, Ticket
 from .recording import Recording
 from .records import Store
@@ -413,7 +413,8 @@ class Stream:
         the stream was ended in the protocol's own way."""
         exchange = self.exchange
         shares = legs_of(exchange.request, self.progress.model)
-        legs = [_Leg(self, leg, is_shared=len(shares) > 1) for leg in shares]
+        joint = _Joint(self.reply) if len(shares) > 1 else None
+        legs = [_Leg(self, leg, joint) for leg in shares]
         del shares  # they hold the request
         self.may_forget = self.may_forget and len(legs) == 1
         self._arm()
@@ -502,17 +503,51 @@ class Stream:
         self._timer = asyncio.get_running_loop().call_later(seconds - silent, self._keep_alive)
 
 
+class _Joint:
+    """The upstream connections of several legs as one source, all of which a slow client pauses."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self._sources: dict[_Share, Flow] = {}
+
+    def pause(self) -> None:
+        for source in self._sources.values():
+            source.pause()
+
+    def resume(self) -> None:
+        for source in self._sources.values():
+            source.resume()
+
+    def follow(self, share: "_Share", source: Flow | None) -> None:
+        if source is None:
+            self._sources.pop(share, None)
+        else:
+            self._sources[share] = source
+        self._reply.follow(self if self._sources else None)
+
+
+class _Share:
+    """What one of several legs goes to."""
+
+    def __init__(self, joint: _Joint) -> None:
+        self._joint = joint
+
+    def follow(self, source: Flow | None) -> None:
+        self._joint.follow(self, source)
+
+
 class _Leg:
-    """One upstream stream of an answer."""
+    """One upstream stream of an answer. joint: of all legs, where there are several."""
 
-    __slots__ = ("_decoder", "_encode", "_encoded", "end", "leg", "stream")
+    __slots__ = ("_decoder", "_encode", "_encoded", "_follower", "end", "leg", "stream")
 
-    def __init__(self, stream: Stream, leg: Leg, *, is_shared: bool) -> None:
+    def __init__(self, stream: Stream, leg: Leg, joint: _Joint | None) -> None:
         self.stream = stream
         self.leg = leg
         self.end: MessageEnded | None = None
         self._encoded: gemini.Encoded | None = None
-        self._encode = stream.encode_shared if is_shared else stream.encoder.feed
+        self._encode = stream.encoder.feed if joint is None else stream.encode_shared
+        self._follower: Follower = stream.reply if joint is None else _Share(joint)
         self._decoder: gemini.ByteDecoder | None = None
 
     @property
@@ -545,7 +580,7 @@ class _Leg:
             try:
                 if answer.status != 200:
                     raise gemini.decode_error(answer.status, answer.headers, await answer.read())
-                await answer.pump(self.feed, stream.reply)
+                await answer.pump(self.feed, self._follower)
                 stream.last_frames += self._frames(self._decoder.finish())
             except GatewayError as error:
                 if stream.has_frames:

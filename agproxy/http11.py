@@ -94,7 +94,15 @@ class Flow(Protocol):
     def resume(self) -> None: ...
 
 
-class Reply(Protocol):
+class Follower(Protocol):
+    """What a source of bytes goes to."""
+
+    def follow(self, source: Flow | None) -> None:
+        """Pause this source while the client reads too slowly; None forgets it."""
+        ...
+
+
+class Reply(Follower, Protocol):
     """Where an answer goes. Either `send` once, or `start`, then `write`s, then `end`. All return at once.
 
     After the client has gone, writes are dropped, and the handler's task is cancelled.
@@ -113,10 +121,6 @@ class Reply(Protocol):
 
     def abort(self) -> None:
         """Cut the connection: the client sees a broken answer, not a whole one."""
-        ...
-
-    def follow(self, source: Flow | None) -> None:
-        """Pause this source while the client reads too slowly; None forgets it."""
         ...
 
 
@@ -150,7 +154,7 @@ class UpstreamReply(Protocol):
         """The whole body, bounded; raises UpstreamFailed where it is cut, too large or too slow."""
         ...
 
-    async def pump(self, feed: Callable[[bytes], None], reply: Reply | None = None) -> None:
+    async def pump(self, feed: Callable[[bytes], None], reply: Follower | None = None) -> None:
         """Call `feed` with the bytes of each read until the body ends; what `feed` raises is raised here.
 
         A slow `reply` pauses the upstream connection.

@@ -9,7 +9,7 @@ from typing import Any
 
 from agproxy.config import Config
 from agproxy.gateway import Gateway
-from agproxy.http11 import Call, Flow, Headers, HttpRequest, HttpResponse, Reply
+from agproxy.http11 import Call, Flow, Follower, Headers, HttpRequest, HttpResponse
 from agproxy.pool import Account, Pool
 from agproxy.records import Store
 
@@ -80,7 +80,7 @@ class Scripted:
             raise self.error
         return b"".join(self.pieces)
 
-    async def pump(self, feed: Callable[[bytes], None], reply: Reply | None = None) -> None:
+    async def pump(self, feed: Callable[[bytes], None], reply: Follower | None = None) -> None:
         for piece in self.pieces:
             feed(piece)
         if self.error is not None:

@@ -56,7 +56,7 @@ FIRST = event(chunk(BEGUN))
 SECOND = event(chunk(WHOLE.removeprefix(BEGUN), "STOP"))
 
 
-@dataclass
+@dataclass(eq=False)
 class Line:
     """One request at the faulty upstream: what a fault says to it. is_stream: an event stream was asked for.
 

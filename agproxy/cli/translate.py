@@ -22,8 +22,12 @@ from .. import jsontext, sse
 from ..config import Config
 from ..entries import Entry
 from ..errors import ConfigError, GatewayError
+<<<<<<< HEAD
 from ..http11 import Call, Headers, HttpRequest, Reply, Send
 from ..io import logs
+=======
+from ..http11 import Call, Flow, Follower, Headers, HttpRequest, HttpResponse, Send
+>>>>>>> e6d2db9 (A slow reader of several choices holds back all of their upstream connections)
 from ..pool import Account, Pool
 from .colour import BOLD, paint, warn
 from .common import EXIT_FAILED, RawHelp, add_settings, load
@@ -219,7 +223,7 @@ class _Answer:
     async def read(self) -> bytes:
         return self._body
 
-    async def pump(self, feed: Callable[[bytes], None], reply: Reply | None = None) -> None:
+    async def pump(self, feed: Callable[[bytes], None], reply: Follower | None = None) -> None:
         feed(self._body)
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ import h11
 
 from ..config import Config
 from ..errors import Overloaded, Retry, UpstreamFailed
-from ..http11 import Call, Headers, Reply, find
+from ..http11 import Call, Follower, Headers, find
 from .coding import CodingError, Inflater, TooLarge, coding_of
 from .dial import PORTS, Dialer, Origin, Resolver
 from .plain import AnswerReader, write_request
@@ -106,7 +106,7 @@ class _Answer:
         await self.pump(keep)
         return body.getvalue()
 
-    async def pump(self, feed: Feed, reply: Reply | None = None) -> None:
+    async def pump(self, feed: Feed, reply: Follower | None = None) -> None:
         if self._is_used:
             raise RuntimeError("the answer has been read already")
         self._is_used = True

@@ -1,0 +1,66 @@
+"""Clients that read slowly, or not at all, through the whole gateway: upstream waits, memory is bounded."""
+
+import pytest
+from faulty import SSE_HEAD, body_of, chunk, event, frames_of, piece, request, surviving, text_of
+from wire import run, until
+
+PARTS, PART = 300, "x" * 32768
+CASES = [
+    ("chat", {}),
+    ("chat", {"n": 3}),
+    ("completions", {}),
+    ("completions", {"prompt": ["a", "b"]}),
+    ("responses", {}),
+]
+
+
+def unsent(scene):
+    return max(one.transport.get_write_buffer_size() for one in scene.running.server._connections)
+
+
+@pytest.mark.parametrize(("protocol", "more"), CASES, ids=[f"{protocol} {more}" for protocol, more in CASES])
+def test_a_slow_reader_holds_back_all_of_its_upstreams_and_gets_all(protocol, more):
+    """10 MB an upstream call, of which what the sockets between hold may be sent, and no more."""
+    sent = {}
+
+    async def floods(line):
+        line.write(SSE_HEAD)
+        for _ in range(PARTS):
+            line.write(piece(event(chunk(PART))))
+            await line.raw.writer.drain()
+            sent[line] = sent.get(line, 0) + 1
+        line.write(piece(event(chunk("", "STOP"))) + b"0\r\n\r\n")
+        await line.closed()
+
+    calls = max(more.get("n", 1), len(more.get("prompt", "a")))
+
+    async def main():
+        async with surviving(floods) as scene:
+            raw = await scene.connect()
+            raw.writer.transport.pause_reading()
+            path, body = body_of(protocol, "gemini-lone-1", True)
+            raw.write(request(path, body | more))
+
+            def paused():
+                client = scene.running.reach.lines._usual
+                theirs = [one for one in client._connections if one._answer and one._answer.has_head]
+                return sum(not one._transport.is_reading() for one in theirs) == calls
+
+            await until(paused)
+            assert unsent(scene) < 65536 + calls * 2 * 65536
+            assert len(sent) == calls
+            assert max(sent.values()) < PARTS
+            raw.writer.transport.resume_reading()
+            answer = await raw.answer()
+            assert answer.is_whole
+            if calls == 1:
+                assert text_of(protocol, answer, True) == PART * PARTS
+            else:
+                texts = [0] * calls
+                for frame in frames_of(answer)[:-1]:
+                    for choice in frame["choices"]:
+                        text = choice["delta"].get("content") if "delta" in choice else choice["text"]
+                        texts[choice["index"]] += len(text or "")
+                assert texts == [len(PART) * PARTS] * calls
+
+    run(main)
