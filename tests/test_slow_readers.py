@@ -64,3 +64,24 @@ def test_a_slow_reader_holds_back_all_of_its_upstreams_and_gets_all(protocol, mo
                 assert texts == [len(PART) * PARTS] * calls
 
     run(main)
+
+
+async def floods_for_ever(line):
+    line.write(SSE_HEAD)
+    await line.fill(piece(event(chunk(PART))))
+
+
+@pytest.mark.parametrize("protocol", ["chat", "responses"])
+def test_a_reader_that_has_stopped_for_good_is_cut_whatever_keep_alives_say(protocol):
+    """What the gateway itself adds to the unsent bytes is no sign of life of the client."""
+
+    async def main():
+        async with surviving(floods_for_ever, idle_timeout_seconds=0.4, keepalive_seconds=0.05) as scene:
+            raw = await scene.connect()
+            raw.writer.transport.pause_reading()
+            raw.write(request(*body_of(protocol, "gemini-lone-1", True)))
+            await until(lambda: any(one.is_write_paused for one in scene.running.server._connections))
+            (stuck,) = [one for one in scene.running.server._connections if one.is_write_paused]
+            await until(lambda: stuck not in scene.running.server._connections)
+
+    run(main)

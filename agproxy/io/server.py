@@ -153,9 +153,11 @@ class _Reply:
         if head:
             self._head = b""
             if len(data) > _BLOCK_BYTES:  # not worth a copy
+                connection.written += len(head)
                 connection.transport.write(head)
             else:
                 data = head + data
+        connection.written += len(data)
         connection.transport.write(data)
 
     def end(self) -> None:
@@ -165,7 +167,9 @@ class _Reply:
         if self._left:
             raise RuntimeError("the answer is shorter than its Content-Length")
         if self._head or self._is_chunked:
-            connection.transport.write(self._head + b"0\r\n\r\n" if self._is_chunked else self._head)
+            last = self._head + b"0\r\n\r\n" if self._is_chunked else self._head
+            connection.written += len(last)
+            connection.transport.write(last)
         self._head = b""
         self.detach()
         connection.on_answered(self._must_close)
@@ -225,12 +229,13 @@ class _Connection(asyncio.BufferedProtocol):
         "_reply",
         "_searched",
         "_tail",
+        "_taken",
         "_task",
         "_timer",
-        "_unsent",
         "is_write_paused",
         "server",
         "transport",
+        "written",
     )
 
     transport: asyncio.Transport
@@ -238,6 +243,7 @@ class _Connection(asyncio.BufferedProtocol):
     def __init__(self, server: "Server", peer: str, is_surplus: bool) -> None:
         self.server = server
         self.is_write_paused = False
+        self.written = 0  # bytes of answers, sent or not
         self._config = server.config
         self._loop = asyncio.get_running_loop()
         self._peer = peer
@@ -258,7 +264,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._must_linger = False
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._unsent = 0
+        self._taken = 0  # bytes that had been sent when the deadline was set
 
     # -- asyncio's side
 
@@ -296,7 +302,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         self.is_write_paused = True
-        self._unsent = self.transport.get_write_buffer_size()
+        self._taken = self._count_taken()
         if self._phase is _Phase.ANSWER:
             self._set_deadline(self._config.write_timeout_seconds)
         if self._reply is not None and self._reply.source is not None:
@@ -491,9 +497,14 @@ class _Connection(asyncio.BufferedProtocol):
             self._leave()
             return
         self._phase = _Phase.IDLE
+<<<<<<< HEAD
         self._unsent = self.transport.get_write_buffer_size()
         config = self._config
         self._set_deadline(config.write_timeout_seconds if self._unsent else config.idle_timeout_seconds)
+=======
+        self._taken = self._count_taken()
+        self._set_deadline(self._config.idle_timeout_seconds)
+>>>>>>> 782e15f (A client that has stopped reading its stream is cut, keep-alives or not)
         if self._input:
             self._loop.call_soon(self._go_on)  # not here: the handler's frame is below us
 
@@ -536,9 +547,14 @@ class _Connection(asyncio.BufferedProtocol):
         linger = (self._must_linger or bool(self._input)) and self.transport.can_write_eof()
         self._phase = _Phase.LEAVING
         self._input.clear()
+<<<<<<< HEAD
         self._unsent = self.transport.get_write_buffer_size()
         # Closing a socket with unread bytes resets it, and the reset can overtake the answer (RFC 9112, section 9.6).
         self._set_deadline(self._config.linger_seconds if linger else self._config.write_timeout_seconds)
+=======
+        self._taken = self._count_taken()
+        self._set_deadline(LINGER_SECONDS if linger else self._config.idle_timeout_seconds)
+>>>>>>> 782e15f (A client that has stopped reading its stream is cut, keep-alives or not)
         if linger:
             self.transport.resume_reading()
             try:
@@ -569,6 +585,10 @@ class _Connection(asyncio.BufferedProtocol):
 
     # -- time
 
+    def _count_taken(self) -> int:
+        """Bytes that the client's side has taken. Not those that wait: a keep-alive adds to them."""
+        return self.written - self.transport.get_write_buffer_size()
+
     def _set_deadline(self, seconds: float) -> None:
         self._deadline = deadline = self._loop.time() + seconds
         if self._timer is None or self._timer.when() > deadline:
@@ -586,10 +606,17 @@ class _Connection(asyncio.BufferedProtocol):
         if self._phase in (_Phase.HEAD, _Phase.BODY):
             self._refuse(HttpRefused(f"The request stopped {self._phase.value}.", status=408))
             return
+<<<<<<< HEAD
         unsent = self.transport.get_write_buffer_size()
         if unsent and unsent != self._unsent:  # the client reads on, if slowly
             self._unsent = unsent
             self._set_deadline(self._config.write_timeout_seconds)
+=======
+        taken = self._count_taken()
+        if taken < self.written and taken > self._taken:  # the client reads on, if slowly
+            self._taken = taken
+            self._set_deadline(self._config.idle_timeout_seconds)
+>>>>>>> 782e15f (A client that has stopped reading its stream is cut, keep-alives or not)
         elif self._phase is not _Phase.IDLE:
             self.transport.abort()
         else:
