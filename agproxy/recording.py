@@ -16,7 +16,7 @@ from . import jsontext
 from .account import Account
 from .config import Config
 from .errors import GatewayError
-from .http11 import Call, Flow, Headers, HttpRequest, HttpResponse, Reply, Send, UpstreamReply
+from .http11 import Call, Flow, Follower, Headers, HttpRequest, HttpResponse, Reply, Send, UpstreamReply
 
 REMOVED = "[agproxy: removed]"
 # Of one body while it passes. Over it the rest is only counted: an image of 20 MB still fits, and becomes a mark.
@@ -187,7 +187,7 @@ class _Answer:
         self._one.answer.add(data)
         return data
 
-    async def pump(self, feed: Callable[[bytes], None], reply: Reply | None = None) -> None:
+    async def pump(self, feed: Callable[[bytes], None], reply: Follower | None = None) -> None:
         def kept(data: bytes) -> None:
             self._one.answer.add(data)
             feed(data)

@@ -76,7 +76,7 @@ def test_a_reader_that_has_stopped_for_good_is_cut_whatever_keep_alives_say(prot
     """What the gateway itself adds to the unsent bytes is no sign of life of the client."""
 
     async def main():
-        async with surviving(floods_for_ever, idle_timeout_seconds=0.4, keepalive_seconds=0.05) as scene:
+        async with surviving(floods_for_ever, write_timeout_seconds=0.4, keepalive_seconds=0.05) as scene:
             raw = await scene.connect()
             raw.writer.transport.pause_reading()
             raw.write(request(*body_of(protocol, "gemini-lone-1", True)))

@@ -25,7 +25,7 @@ from ..account import Account
 from ..config import Config
 from ..entries import Entry
 from ..errors import ConfigError, UpstreamFailed
-from ..http11 import Call, Headers, HttpRequest, Reply, Send
+from ..http11 import Call, Follower, Headers, HttpRequest, Send
 from ..io import logs
 from ..io.journal import FILE, Found, Reader
 from ..recording import CUT, MARK
@@ -323,7 +323,7 @@ class _Again:
             raise UpstreamFailed(self._error)
         return self._body
 
-    async def pump(self, feed: Callable[[bytes], None], reply: Reply | None = None) -> None:
+    async def pump(self, feed: Callable[[bytes], None], reply: Follower | None = None) -> None:
         if self._body:
             feed(self._body)
         if self._error is not None:

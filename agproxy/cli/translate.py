@@ -22,12 +22,8 @@ from .. import jsontext, sse
 from ..config import Config
 from ..entries import Entry
 from ..errors import ConfigError, GatewayError
-<<<<<<< HEAD
-from ..http11 import Call, Headers, HttpRequest, Reply, Send
+from ..http11 import Call, Follower, Headers, HttpRequest, Send
 from ..io import logs
-=======
-from ..http11 import Call, Flow, Follower, Headers, HttpRequest, HttpResponse, Send
->>>>>>> e6d2db9 (A slow reader of several choices holds back all of their upstream connections)
 from ..pool import Account, Pool
 from .colour import BOLD, paint, warn
 from .common import EXIT_FAILED, RawHelp, add_settings, load

@@ -497,14 +497,9 @@ class _Connection(asyncio.BufferedProtocol):
             self._leave()
             return
         self._phase = _Phase.IDLE
-<<<<<<< HEAD
-        self._unsent = self.transport.get_write_buffer_size()
-        config = self._config
-        self._set_deadline(config.write_timeout_seconds if self._unsent else config.idle_timeout_seconds)
-=======
         self._taken = self._count_taken()
-        self._set_deadline(self._config.idle_timeout_seconds)
->>>>>>> 782e15f (A client that has stopped reading its stream is cut, keep-alives or not)
+        config, has_unsent = self._config, self._taken < self.written
+        self._set_deadline(config.write_timeout_seconds if has_unsent else config.idle_timeout_seconds)
         if self._input:
             self._loop.call_soon(self._go_on)  # not here: the handler's frame is below us
 
@@ -547,14 +542,9 @@ class _Connection(asyncio.BufferedProtocol):
         linger = (self._must_linger or bool(self._input)) and self.transport.can_write_eof()
         self._phase = _Phase.LEAVING
         self._input.clear()
-<<<<<<< HEAD
-        self._unsent = self.transport.get_write_buffer_size()
+        self._taken = self._count_taken()
         # Closing a socket with unread bytes resets it, and the reset can overtake the answer (RFC 9112, section 9.6).
         self._set_deadline(self._config.linger_seconds if linger else self._config.write_timeout_seconds)
-=======
-        self._taken = self._count_taken()
-        self._set_deadline(LINGER_SECONDS if linger else self._config.idle_timeout_seconds)
->>>>>>> 782e15f (A client that has stopped reading its stream is cut, keep-alives or not)
         if linger:
             self.transport.resume_reading()
             try:
@@ -606,17 +596,10 @@ class _Connection(asyncio.BufferedProtocol):
         if self._phase in (_Phase.HEAD, _Phase.BODY):
             self._refuse(HttpRefused(f"The request stopped {self._phase.value}.", status=408))
             return
-<<<<<<< HEAD
-        unsent = self.transport.get_write_buffer_size()
-        if unsent and unsent != self._unsent:  # the client reads on, if slowly
-            self._unsent = unsent
-            self._set_deadline(self._config.write_timeout_seconds)
-=======
         taken = self._count_taken()
         if taken < self.written and taken > self._taken:  # the client reads on, if slowly
             self._taken = taken
-            self._set_deadline(self._config.idle_timeout_seconds)
->>>>>>> 782e15f (A client that has stopped reading its stream is cut, keep-alives or not)
+            self._set_deadline(self._config.write_timeout_seconds)
         elif self._phase is not _Phase.IDLE:
             self.transport.abort()
         else:
