@@ -83,18 +83,20 @@ def function_call(name: str = "look", **call: Any) -> dict[str, Any]:
     return {"functionCall": {"name": name} | call}
 
 
-def decoder(asked: Request | None = None, choice_offset: int = 0) -> gemini.StreamDecoder:
-    encoded = encode(asked or request(user("hello"), tools=(tool("look"), tool("list"))))
+def decoder(
+    asked: Request | None = None, choice_offset: int = 0, name: str = "gemini-2.5-flash"
+) -> gemini.StreamDecoder:
+    encoded = encode(asked or request(user("hello"), tools=(tool("look"), tool("list"))), name)
     return gemini.decoder(encoded, EXCHANGE_ID, choice_offset)
 
 
-def decode(*chunks: Any, asked: Request | None = None) -> list[Event]:
-    reader = decoder(asked)
+def decode(*chunks: Any, asked: Request | None = None, name: str = "gemini-2.5-flash") -> list[Event]:
+    reader = decoder(asked, name=name)
     return [event for said in chunks for event in reader.feed(said)] + reader.finish()
 
 
-def answer(*chunks: Any, asked: Request | None = None) -> Response:
-    return fold(decode(*chunks, asked=asked))
+def answer(*chunks: Any, asked: Request | None = None, name: str = "gemini-2.5-flash") -> Response:
+    return fold(decode(*chunks, asked=asked, name=name))
 
 
 # --- outcomes --------------------------------------------------------------------------------------------------

@@ -204,7 +204,8 @@ def _finish(end: ChoiceEnded) -> str:
 
 def encode_response(response: Response, exchange: Exchange) -> JsonObject:
     choices = []
-    for index, choice in enumerate(response.choices):
+    for choice in response.choices:
+        index = choice.end.choice
         text = "".join(visible_text(part) for part in choice.parts)
         if exchange.body.get("echo"):
             text = _prompt_of(exchange, index) + text

@@ -17,6 +17,7 @@ from agproxy.conversation import (
     PartEnded,
     PartStarted,
     Reasoning,
+    Sampling,
     Text,
     TokenLogprob,
     ToolCall,
@@ -539,11 +540,17 @@ def test_ratings_of_a_prompt_are_no_block():
 # --- several candidates
 
 
+TWO = request(user("hello"), tools=(tool("look"),), sampling=Sampling(candidates=2))
+GEMINI_2 = "gemini-2.0-flash"  # one of those that bring several candidates in one answer
+
+
 def test_candidates_come_mixed_and_are_told_apart_by_their_number():
     made = answer(
         {"candidates": [{"content": {"parts": [{"text": "a"}]}}, {"index": 1, "content": {"parts": [{"text": "b"}]}}]},
         chunk("B", index=1, finish="MAX_TOKENS"),
         chunk("A", finish="STOP"),
+        asked=TWO,
+        name=GEMINI_2,
     )
 
     assert [(c.end.choice, c.parts[0].text, c.end.finish) for c in made.choices] == [
@@ -560,9 +567,18 @@ def test_choices_of_a_further_call_are_numbered_after_the_first_ones():
 
 
 def test_each_candidate_has_its_own_finish_and_calls():
-    made = answer(chunk(function_call()), chunk("b", index=1), chunk(finish="STOP"), chunk(index=1, finish="STOP"))
+    said = (chunk(function_call()), chunk("b", index=1), chunk(finish="STOP"), chunk(index=1, finish="STOP"))
+    made = answer(*said, asked=TWO, name=GEMINI_2)
 
     assert [c.end.finish for c in made.choices] == [Finish.TOOL_CALLS, Finish.STOP]
+
+
+def test_a_candidate_that_was_not_asked_for_is_left_out_and_told():
+    """Its number would be that of the next call's choice."""
+    made = answer(chunk("a", finish="STOP"), chunk("b", index=1, finish="STOP"))
+
+    assert [choice.parts for choice in made.choices] == [(Text(text="a"),)]
+    assert "not asked for" in made.notices[0].message
 
 
 # --- usage

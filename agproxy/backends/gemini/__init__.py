@@ -79,6 +79,7 @@ def decoder(encoded: Encoded, exchange_id: str, choice_offset: int = 0) -> Strea
         declared=encoded.declared,
         only_first_call=encoded.only_first_call,
         restores=encoded.restores,
+        candidates=encoded.candidates,
         choice_offset=choice_offset,
     )
 

@@ -180,6 +180,7 @@ class StreamDecoder:
     __slots__ = (
         "_block",
         "_calls",
+        "_candidates",
         "_choices",
         "_declared",
         "_exchange_id",
@@ -203,9 +204,11 @@ class StreamDecoder:
         declared: frozenset[str],
         only_first_call: bool,
         restores: Mapping[str, Restore] | None = None,
+        candidates: int = 1,
         choice_offset: int = 0,
     ) -> None:
         self._exchange_id = exchange_id
+        self._candidates = candidates
         self._names = names
         self._declared = declared
         self._only_first_call = only_first_call
@@ -291,6 +294,9 @@ class StreamDecoder:
         index = _count(index) if index else 0
         choice = self._choices.get(index)
         if choice is None:
+            if index >= self._candidates:  # its number is that of another call's choice, where several serve a request
+                self._note("Gemini sent a candidate that was not asked for, left out")
+                return
             choice = self._choices[index] = _Choice()
         content = candidate.get("content")
         if isinstance(content, dict):

@@ -74,6 +74,12 @@ class Encoded:
     notices: tuple[Notice, ...]
     restores: Mapping[str, Restore] = field(default_factory=dict)
 
+    @property
+    def candidates(self) -> int:
+        """How many it asks for."""
+        count: int = self.body.get("generationConfig", {}).get("candidateCount", 1)
+        return count
+
 
 def encode(request: Request, model: str, policy: Policy) -> Encoded:
     """The body for `generateContent` and `streamGenerateContent`. Raises InvalidRequest for what no model takes."""

@@ -148,7 +148,7 @@ def encode_response(response: Response, exchange: Exchange) -> JsonObject:
     """The unary `chat.completion` object."""
     shape = _Shape.of(exchange)
     choices = []
-    for index, choice in enumerate(response.choices):
+    for choice in response.choices:
         shown, inserts = _content(choice.parts, shape)
         has_text = any(not isinstance(part, Reasoning | ToolCall) for part in choice.parts)
         calls = [part for part in choice.parts if isinstance(part, ToolCall)]
@@ -174,7 +174,7 @@ def encode_response(response: Response, exchange: Exchange) -> JsonObject:
             message["extra_content"] = {"google": {"thought_signature": signature}}
         choices.append(
             {
-                "index": index,
+                "index": choice.end.choice,
                 "message": message,
                 "logprobs": logprobs_object(choice.end),
                 "finish_reason": shape.finish(choice.end.finish),
