@@ -181,7 +181,7 @@ def _write(value: Any, pieces: list[bytes], levels: int) -> None:
     if levels and value and type(value) is dict and all(type(key) is str for key in value):
         mark = b"{"
         for key, item in value.items():
-            pieces.append(b"%b%b:" % (mark, quoted(key)))
+            pieces.append(b"%b%b:" % (mark, _quote(key).encode()))
             mark = b","
             _write(item, pieces, levels - 1)
         pieces.append(b"}")

@@ -77,3 +77,9 @@ def test_any_value_is_written_as_in_one_piece_and_read_back():
         written = jsontext.dumps_sliced(value)
         assert written == jsontext.dumps(value)
         assert jsontext.loads_sliced(written) == json.loads(written) == value
+
+
+def test_a_name_that_utf_8_cannot_hold_leaves_everything_escaped_as_in_one_piece():
+    value = {"\x7f": 1, "\ud800": 2}
+
+    assert jsontext.dumps_sliced(value) == jsontext.dumps(value)

@@ -180,7 +180,7 @@ def decode_request(body: JsonObject) -> Request:
         output=_decode_output(body, notices),
         thinking=_decode_thinking(body, google, notices),
         service_tier=_decode_tier(body, notices),
-        cached_content=read.optional(google, "cached_content", read.string),
+        cached_content=read.optional(google, "cached_content", read.string, path="extra_body.google."),
         safety_settings=tuple(google.get("safety_settings") or ()),
         session=session_of(body),
         is_stream=is_stream,
