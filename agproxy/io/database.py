@@ -40,7 +40,7 @@ class Database:
 
         try:
             return self._transact(job)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             if not _is_broken(error):
                 raise
             self._set_aside(error)
@@ -131,5 +131,6 @@ def _make_private(file: Path) -> None:
 
 
 def _is_broken(error: Exception) -> bool:
-    """SQLITE_CORRUPT or SQLITE_NOTADB: the file itself is at fault, not its disk, its lock or our words."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (11, 26)
+    """SQLITE_CORRUPT or SQLITE_NOTADB: the file itself is at fault, not its disk, its lock or our words. Where Python
+    cannot even decode SQLite's complaint, it quotes the names in a broken file."""
+    return isinstance(error, UnicodeDecodeError) or getattr(error, "sqlite_errorcode", 0) & 0xFF in (11, 26)

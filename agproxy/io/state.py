@@ -77,15 +77,16 @@ class State:
         self._goal_bytes = max_bytes
 
     async def read(self, owner: str, reads: Sequence[Read], now: float) -> list[tuple[Record, ...]]:
+        owner = _key(owner)
         return await self._run(lambda database: [_read(database, owner, read, int(now)) for read in reads], now)
 
     async def write(self, owner: str, changes: Sequence[Change], now: float) -> None:
         def change(database: "sqlite3.Connection") -> None:
             for one in changes:
                 if isinstance(one, Put):
-                    _put(database, owner, one.record, int(now))
+                    _put(database, _key(owner), one.record, int(now))
                 else:
-                    _remove(database, owner, one)
+                    _remove(database, _key(owner), one)
 
         await self._run(change, now)
 
@@ -117,8 +118,9 @@ class State:
         try:
             return self._database.do(job)
         except (sqlite3.Error, OSError) as error:
-            log.error("%s: %s", self.file or "state in memory", error)
-            raise StateUnavailable(f"What was kept of earlier requests cannot be used now: {error}.") from None
+            words = str(error).partition(" with text ")[0]  # behind it SQLite quotes what is kept
+            log.error("%s: %s", self.file or "state in memory", words)
+            raise StateUnavailable(f"What was kept of earlier requests cannot be used now: {words}.") from None
 
     def _close(self) -> None:
         self._database.close()
@@ -151,15 +153,29 @@ class State:
 # --- records ---------------------------------------------------------------------------------------------------
 
 
+def _key(identifier: str) -> str:
+    """An id as SQLite can hold it. A client's JSON may bring a lone surrogate, which UTF-8 cannot: it is escaped."""
+    return identifier.encode("utf-8", "backslashreplace").decode()
+
+
 def _record(row: tuple[Any, ...]) -> Record:
-    kind, identifier, parent_kind, parent_id, expires, number, body = row
+    """Raises sqlite3.DataError for a row that the disk, or another program, has changed."""
+    import sqlite3
+
+    kind, identifier, parent_kind, parent_id, expires, number, text = row
+    try:
+        body = jsontext.loads(text)
+    except (ValueError, TypeError):
+        body = None
+    if not isinstance(body, dict):
+        raise sqlite3.DataError(f"record {number} is damaged")
     return Record(
         kind=kind,
         id=identifier,
         parent=None if parent_kind is None else (parent_kind, parent_id),
         expires=expires,
         number=number,
-        body=jsontext.loads(body),
+        body=body,
     )
 
 
@@ -179,13 +195,14 @@ def _read(database: "sqlite3.Connection", owner: str, read: Read, now: int) -> t
     values: dict[str, Any] = {"owner": owner, "kind": read.kind, "now": now}
     if isinstance(read, Chain):
         query = _CHAIN
-        values |= {"id": read.id}
+        values |= {"id": _key(read.id)}
     elif isinstance(read, Get):
         query = f"SELECT {_COLUMNS} FROM records WHERE owner = :owner AND kind = :kind AND id = :id AND {_SHOWN}"
-        values |= {"id": read.id}
+        values |= {"id": _key(read.id)}
     else:
         query = _children(read)
-        values |= {"parent_kind": read.parent[0], "parent_id": read.parent[1], "after": read.after}
+        values |= {"parent_kind": read.parent[0], "parent_id": _key(read.parent[1])}
+        values |= {"after": None if read.after is None else _key(read.after)}
         values |= {"limit": -1 if read.limit is None else read.limit}
     return tuple(_record(row) for row in database.execute(query, values))
 
@@ -202,9 +219,10 @@ def _children(read: Children) -> str:
 
 
 def _put(database: "sqlite3.Connection", owner: str, record: Record, now: int) -> None:
-    parent_kind, parent_id = record.parent or (None, None)
+    identifier = _key(record.id)
+    parent_kind, parent_id = (None, None) if record.parent is None else (record.parent[0], _key(record.parent[1]))
     find = "SELECT family FROM records WHERE owner = ? AND kind = ? AND id = ?"
-    row = database.execute(find, (owner, record.kind, record.id)).fetchone()
+    row = database.execute(find, (owner, record.kind, identifier)).fetchone()
     row = row or database.execute(find, (owner, parent_kind, parent_id)).fetchone()
     if row is None:
         family = database.execute("INSERT INTO families (used) VALUES (?)", (now,)).lastrowid
@@ -215,7 +233,7 @@ def _put(database: "sqlite3.Connection", owner: str, record: Record, now: int) -
         "INSERT INTO records (owner, kind, id, parent_kind, parent_id, family, expires, body) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (owner, kind, id) DO UPDATE SET expires = excluded.expires, body = excluded.body, is_removed = 0",
-        (owner, record.kind, record.id, parent_kind, parent_id, family, record.expires, _text(record.body)),
+        (owner, record.kind, identifier, parent_kind, parent_id, family, record.expires, _text(record.body)),
     )
 
 
@@ -225,7 +243,7 @@ def _text(body: jsontext.JsonObject) -> str:
 
 def _remove(database: "sqlite3.Connection", owner: str, change: Remove) -> None:
     """Delete a record and what belongs to it; where later ones go on from it, it is only hidden until they are gone."""
-    key: tuple[str, str, str] | None = (owner, change.kind, change.id)
+    key: tuple[str, str, str] | None = (owner, change.kind, _key(change.id))
     is_asked = True
     while key is not None:
         row = database.execute(

@@ -255,6 +255,48 @@ def test_a_broken_file_is_set_aside_and_a_new_one_begins(tmp_path, caplog, is_op
     assert b"this is no database" in aside[0].read_bytes()
 
 
+def test_an_id_that_utf_8_cannot_hold_is_an_id_like_any_other(shelf):
+    """JSON can: a client that asks for "\\ud800" is told that there is none, or finds what it has put there."""
+    odd = "\ud800"
+    assert shelf.ids(Get(kind="item", id=odd)) == []
+    shelf.put("item", odd, parent=("conversation", odd), owner=odd, text=odd)
+    for read in (
+        Get(kind="item", id=odd),
+        Chain(kind="item", id=odd),
+        Children(kind="item", parent=("conversation", odd)),
+    ):
+        assert [record.body for record in shelf.read(read, owner=odd)] == [{"text": odd}]
+    assert shelf.ids(Children(kind="item", parent=("conversation", odd), after=odd), owner=odd) == []
+    shelf.write(Remove(kind="item", id=odd), owner=odd)
+    assert shelf.ids(Get(kind="item", id=odd), owner=odd) == []
+
+
+@pytest.mark.parametrize("damage", [b"x", b"\xff"], ids=["no JSON", "no UTF-8"])
+def test_a_record_that_the_disk_has_changed_is_told_without_its_words(tmp_path, caplog, damage):
+    file = tmp_path / "state.sqlite3"
+    with Shelf(file) as shelf:
+        shelf.put("response", "a", text="a prompt")
+        shelf.put("response", "b", text="another")
+    data = file.read_bytes()
+    file.write_bytes(data.replace(b'"a prompt"', b'"a prompt' + damage))
+    with Shelf(file) as shelf, caplog.at_level(logging.ERROR):
+        with pytest.raises(StateUnavailable, match="cannot be used now") as caught:
+            shelf.read(Get(kind="response", id="a"))
+        assert shelf.ids(Get(kind="response", id="b")) == ["b"]
+    assert "prompt" not in caught.value.message + caplog.text
+
+
+def test_a_file_whose_tables_have_unreadable_names_is_set_aside(tmp_path):
+    file = tmp_path / "state.sqlite3"
+    with Shelf(file) as shelf:
+        shelf.put("response", "a")
+    file.write_bytes(file.read_bytes().replace(b"ON records (family)", b"ON records (f\x80mily)"))
+    with Shelf(file) as shelf:
+        shelf.put("response", "b")
+        assert shelf.ids(Get(kind="response", id="b")) == ["b"]
+    assert [path for path in tmp_path.iterdir() if ".corrupt-" in path.name]
+
+
 def test_a_file_of_a_newer_agproxy_is_left_alone(tmp_path):
     file = tmp_path / "state.sqlite3"
     with Shelf(file) as shelf:
