@@ -15,12 +15,12 @@ may be the accident of one request, and where nobody else is there the next one 
 Pure: time comes in as Unix seconds.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, assert_never
 
+from . import jsontext
 from .errors import (
     GatewayError,
     Retry,
@@ -158,7 +158,7 @@ def from_rows(rows: Iterable[Any], now: float) -> dict[Key, CoolDown]:
                 "cause": str(name),
                 "steps": int(steps),
                 "message": str(message),
-            } if name in Cause.__members__ and now < until < math.inf:
+            } if name in Cause.__members__ and now < until <= jsontext.MOST_FLOAT and steps >= 1:
                 found[(quota, model)] = CoolDown(until=float(until), cause=Cause[name], steps=steps, message=message)
     return found
 

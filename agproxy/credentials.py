@@ -11,7 +11,6 @@ server. Pure: time comes in as a number; `io.tokens` talks to the world. agproxy
 
 import base64
 import json
-import math
 import re
 import shlex
 from collections.abc import Callable, Mapping
@@ -102,7 +101,7 @@ def _url(secret: Mapping[str, Any], *names: str) -> str:
 
 def _seconds(secret: Mapping[str, Any], name: str, default: float) -> float:
     value = secret.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= jsontext.MOST_FLOAT:
         raise ValueError(f"{name}: a number of seconds above 0 was expected")
     return float(value)
 
@@ -187,7 +186,7 @@ _FILE_FIELDS = {
 
 def read_file(value: Any) -> tuple[str, dict[str, Any]]:
     """(kind, secret) of a credentials file of Google's tools. Raises ValueError."""
-    kind = FILE_TYPES.get(value.get("type", "")) if isinstance(value, dict) else None
+    kind = FILE_TYPES.get(str(value.get("type"))) if isinstance(value, dict) else None
     if kind is None:
         raise ValueError(f"a credentials file with type {' or '.join(FILE_TYPES)} was expected")
     secret = {name: value[name] for name in _FILE_FIELDS[kind] if name in value}
@@ -276,7 +275,7 @@ def decode_token(status: int, body: bytes, now: float) -> Token:
     value = _object(body)
     if status == 200:
         life = value.get("expires_in", _USUAL_LIFE_SECONDS)
-        if isinstance(life, bool) or not isinstance(life, int | float) or not 0 < life < math.inf:
+        if isinstance(life, bool) or not isinstance(life, int | float) or not 0 < life <= jsontext.MOST_FLOAT:
             life = _USUAL_LIFE_SECONDS
         try:
             return token(value.get("access_token"), now + float(life), now)
@@ -313,7 +312,7 @@ def decode_output(output: str, credential: Command, now: float) -> Token:
 
 def _expiry(value: Mapping[str, Any], now: float) -> float | None:
     life = value.get("expires_in")
-    if isinstance(life, int | float) and not isinstance(life, bool) and 0 < life < math.inf:
+    if isinstance(life, int | float) and not isinstance(life, bool) and 0 < life <= jsontext.MOST_FLOAT:
         return now + float(life)
     for name in ("expiry", "token_expiry", "expiration"):
         written = value.get(name)

@@ -18,6 +18,8 @@ JsonObject = dict[str, Any]
 # What is read at one depth of the stack must be writable at another, some levels down in another shape, so the limit
 # is far below Python's own. Gemini's parser stops at 100 (protobuf's default).
 MAX_DEPTH = 200
+# JSON's integers have no end, and float() of a greater one raises.
+MOST_FLOAT = 1.7976931348623157e308
 
 
 def _refuse_constant(word: str) -> float:

@@ -5,7 +5,6 @@ Pure: random words come in as arguments, `cli.login` opens the port and asks the
 """
 
 import base64
-import json
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -120,7 +119,7 @@ def _email(id_token: Any) -> str | None:
     if len(parts) != 3:
         return None
     try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=="))
+        claims = jsontext.loads(base64.urlsafe_b64decode(parts[1] + "=="))
     except ValueError:
         return None
     email = claims.get("email") if isinstance(claims, dict) else None

@@ -12,12 +12,12 @@
 Its own proxy stands in `secret`, since the URL may hold a password. Pure: JSON in, checked values out.
 """
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import jsontext
 from .account import CODE_ASSIST, GEMINI_API, UPSTREAMS, VERTEX, Endpoint
 from .credentials import API_KEY, COMMAND
 
@@ -87,7 +87,7 @@ def check_count(value: Any) -> int:
 
 def check_weight(value: Any) -> float:
     """A share of the work."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= jsontext.MOST_FLOAT:
         raise ValueError("a number above 0 was expected")
     return float(value)
 

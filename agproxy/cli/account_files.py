@@ -4,13 +4,12 @@ What is exported holds every secret, so it never goes to a terminal.
 """
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from .. import accounts, credentials
+from .. import accounts, credentials, jsontext, traits
 from ..account import key_id
 from ..accounts import BadDocument, Document, NewerDocument, Record
 from ..errors import ConfigError
@@ -39,15 +38,15 @@ def parse(data: bytes, place: str) -> tuple[Record, ...]:
     if not text.lstrip().startswith(("{", "[")):
         return _parse_keys(text, place)
     try:
-        value = json.loads(text)
+        value = jsontext.loads(text)
     except ValueError as error:
         raise ConfigError(f"{place}: not JSON: {error}") from None
-    if isinstance(value, dict) and value.get("type") in credentials.FILE_TYPES:
+    if isinstance(value, dict) and value.get("type") in tuple(credentials.FILE_TYPES):
         return (from_google(value, place),)
     if isinstance(value, list):
         value = {"version": accounts.VERSION, "accounts": value}
     try:
-        return accounts.decode(json.dumps(value).encode()).accounts
+        return accounts.decode(jsontext.dumps(value)).accounts
     except (BadDocument, NewerDocument) as error:
         raise ConfigError(f"{place}: {error}") from None
 
@@ -63,7 +62,10 @@ def from_google(value: dict[str, Any], place: str) -> Record:
     more: dict[str, Any] = {}
     quota_project = value.get("quota_project_id")
     if isinstance(quota_project, str) and quota_project:
-        more["upstream"] = {"quota_project": quota_project}
+        try:
+            more["upstream"] = {"quota_project": traits.check_place(quota_project)}
+        except ValueError as error:
+            raise ConfigError(f"{place}: quota_project_id: {error}") from None
     email = value.get("client_email")
     return Record(
         id=credentials.id_of(credential),

@@ -1,12 +1,11 @@
 """The flags that say what an account is told beside its credential, for `accounts add` and `accounts edit`."""
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from .. import traits
+from .. import jsontext, traits
 from ..account import UPSTREAMS
 from ..accounts import Record
 from ..errors import ConfigError
@@ -14,7 +13,7 @@ from ..errors import ConfigError
 
 def _number(text: str) -> Any:
     try:
-        return json.loads(text)
+        return jsontext.loads(text)
     except ValueError:
         return text
 

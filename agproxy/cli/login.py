@@ -7,14 +7,13 @@ elsewhere, and what that browser shows at the end (an address that it cannot rea
 import argparse
 import asyncio
 import getpass
-import json
 import os
 import secrets
 import sys
 import threading
 import webbrowser
 
-from .. import __version__, accounts, credentials, oauth
+from .. import __version__, accounts, credentials, jsontext, oauth
 from ..accounts import Record
 from ..config import Config
 from ..errors import ConfigError, GatewayError
@@ -66,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
 def _client(options: argparse.Namespace) -> oauth.Client:
     if options.client_file:
         try:
-            return oauth.read_client(json.loads(account_files.read_input(options.client_file)))
+            return oauth.read_client(jsontext.loads(account_files.read_input(options.client_file)))
         except ValueError as error:
             raise ConfigError(f"{options.client_file}: {error}") from None
     if not options.client_id:

@@ -6,6 +6,7 @@ import pytest
 
 from agproxy import accounts, pool
 from agproxy.accounts import BadDocument, Document, NewerDocument
+from agproxy.cli import account_files
 from agproxy.errors import ConfigError
 
 KEY = "AIzaSyExample-0123456789abcdefghijklmn3f9k"
@@ -253,3 +254,27 @@ def test_a_word_that_means_no_account_or_several_is_told():
             accounts.find(entries, word)
         assert KEY not in str(caught.value)
         assert "\x1b" not in str(caught.value)
+
+
+# --- import
+
+
+ADC = {"type": "authorized_user", "client_id": "i", "client_secret": "s", "refresh_token": "r"}
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (ADC | {"quota_project_id": "https://a"}, "FILE: quota_project_id: letters, digits"),
+        (ADC | {"type": ["authorized_user"]}, "FILE: version: a whole number"),
+        ([row() | {"weight": 10**400}], r"FILE: accounts\[0\].weight: a number above 0"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_imported(value, words):
+    with pytest.raises(ConfigError, match=words):
+        account_files.parse(json.dumps(value).encode(), "FILE")
+
+
+def test_an_import_that_is_nested_without_end_is_told():
+    with pytest.raises(ConfigError, match="FILE: not JSON: nested too deeply"):
+        account_files.parse(b"[" * 100_000, "FILE")

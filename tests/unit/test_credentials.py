@@ -25,6 +25,10 @@ def answer(status, **value):
     return decode_token(status, json.dumps(value).encode(), NOW)
 
 
+def test_a_life_beyond_all_numbers_is_taken_as_the_usual_one():
+    assert answer(200, access_token="tok", expires_in=10**400).until == NOW + 3000
+
+
 # --- reading ---------------------------------------------------------------------------------------------------
 
 
@@ -58,6 +62,7 @@ def test_each_kind_is_read_from_the_file(kind, secret, credential):
         ("command", {"command": "'"}, "command: No closing"),
         ("command", {"command": ["x", 5]}, "command: a command line"),
         ("command", {"command": "x", "timeout_seconds": 0}, "timeout_seconds: a number"),
+        ("command", {"command": "x", "life_seconds": 10**400}, "life_seconds: a number"),
         ("service_account", {"client_email": "a@b"}, "private_key: text"),
     ],
 )
@@ -131,6 +136,7 @@ def test_refusals_of_a_token_endpoint(status, value, kind, words):
         ('{"token": "tok", "expiry": "2027-01-15T08:01:00Z"}', NOW + 60),
         ('{"access_token": "tok", "token_expiry": "2027-01-15T08:01:00"}', NOW + 60),
         ('{"access_token": "tok", "expiry": "soon"}', NOW + 3000),
+        ('{"access_token": "tok", "expires_in": 1%s}' % ("0" * 400), NOW + 3000),
     ],
 )
 def test_what_a_command_prints_is_a_token_or_json(output, until):

@@ -61,7 +61,19 @@ def test_what_is_over_and_what_ends_at_once_is_not_kept(tmp_path):
     assert LimitsFile(tmp_path).load(NOW + 31) == {}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 2, "limits": []}', '{"version": 1, "limits": {}}'])
+VALUES = '"quota": "a", "model": "b", "cause": "LIMIT", "message": "", "until": %s, "steps": %s'
+ROW = '{"version": 1, "limits": [{' + VALUES + "}]}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", '{"version": 2, "limits": []}', '{"version": 1, "limits": {}}'),
+        ROW % ("9" * 400, 1),
+        ROW % (NOW + 9, "-" + "9" * 400),
+    ],
+    ids=["empty", "cut", "list", "newer", "object", "beyond all numbers", "below all steps"],
+)
 def test_a_file_that_cannot_be_used_is_as_good_as_none(tmp_path, text):
     file = LimitsFile(tmp_path)
     file.file.write_text(text)
