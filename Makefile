@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 ARGS ?=
+FUZZ_SECONDS ?= 20
 
-.PHONY: help run test lint types cov docs bench zipapp clean
+.PHONY: help run test lint types cov fuzz docs bench zipapp clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -26,6 +27,9 @@ types: $(VENV)/dev  ## mypy --strict, as Linux, Windows and macOS would see it
 
 cov: $(VENV)/dev  ## the tests with coverage
 	@$(PY) -m pytest --cov=agproxy --cov-report=term-missing:skip-covered $(ARGS)
+
+fuzz: $(VENV)/dev  ## hunt for bugs with new examples, FUZZ_SECONDS=20 for each of some 25 tests (ARGS="-k http")
+	@AGPROXY_FUZZ_SECONDS=$(FUZZ_SECONDS) $(PY) -m pytest tests/fuzz $(ARGS)
 
 docs: $(VENV)/run  ## write README's tables of settings and routes
 	@$(PY) .ci/readme_tables.py

@@ -8,11 +8,11 @@ import random
 
 import h11
 import pytest
+from judges import LIMIT, by_h11, by_us
 
 from agproxy.errors import HttpRefused
 from agproxy.io import heads, plain
 
-LIMIT = 65536
 SDK = (
     b"POST /v1/chat/completions?x=1 HTTP/1.1\r\nHost: localhost:8045\r\nAccept-Encoding: gzip, deflate, br\r\n"
     b"Connection: keep-alive\r\nAccept: application/json\r\nContent-Type: application/json\r\n"
@@ -146,47 +146,6 @@ def pieces_of(raw: bytes, draw: random.Random) -> list[bytes]:
     least = raw.find(b"\r\n\r\n") + 4 if draw.random() < 0.8 else 1
     places = sorted(draw.randint(min(least, len(raw)), len(raw)) for _ in range(draw.randint(0, 4)))
     return [raw[a:b] for a, b in zip([0, *places], [*places, len(raw)], strict=True) if a < b]
-
-
-def by_h11(pieces: list[bytes]) -> tuple:
-    parser = h11.Connection(h11.CLIENT, LIMIT)
-    parser.send(h11.Request(method="GET", target="/", headers=[("host", "a")]))
-    parser.send(h11.EndOfMessage())
-    head, body, is_whole, informational = None, b"", False, 0
-    for piece in pieces:
-        parser.receive_data(piece)
-        try:
-            while not is_whole:
-                event = parser.next_event()
-                if isinstance(event, h11.Response):
-                    fields = tuple((name.decode(), value.decode("latin-1")) for name, value in event.headers)
-                    head = (event.status_code, fields)
-                elif isinstance(event, h11.InformationalResponse):
-                    informational += 1
-                elif isinstance(event, h11.Data):
-                    body += event.data
-                elif isinstance(event, h11.EndOfMessage):
-                    is_whole = True
-                else:
-                    break
-        except h11.RemoteProtocolError:
-            return head, body, False, informational, "error"
-    keeps_alive = parser.our_state is h11.DONE and parser.their_state is h11.DONE
-    rest = parser.trailing_data[0] if is_whole else b""
-    return head, body, is_whole, informational, (is_whole and keeps_alive, rest)
-
-
-def by_us(pieces: list[bytes]) -> tuple[tuple, plain.AnswerReader]:
-    reader = plain.AnswerReader("GET", LIMIT)
-    body, behind = b"", b""
-    for piece in pieces:
-        if reader.is_whole:
-            behind += piece
-        elif reader.error is None:
-            body += reader.feed(piece)
-    head = (reader.status, reader.headers) if reader.status else None
-    last = "error" if reader.error else (reader.is_whole and reader.keeps_alive, reader.rest + behind)
-    return (head, body, reader.is_whole and not reader.error, reader.informational, last), reader
 
 
 def test_an_answer_is_what_h11_reads():

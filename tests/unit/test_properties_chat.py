@@ -6,6 +6,7 @@ import pytest
 
 pytest.importorskip("hypothesis")
 
+from chat_stream import check
 from fakes import FakeUpstream, Scripted, ask, make_gateway
 from hypothesis import given, settings
 from hypothesis import strategies as some
@@ -154,48 +155,6 @@ any_chunk = some.one_of(
 any_chunks = some.lists(any_chunk, max_size=5)
 
 
-def check_stream(body):
-    """What openai's, Vercel's and LangChain's clients want of a stream, each of which some gateway got wrong."""
-    blocks = body.decode().split("\n\n")
-    assert blocks.pop() == ""
-    assert all(block.startswith("data: ") and "\n" not in block for block in blocks)
-    chunks = [json.loads(block[6:]) for block in blocks if block != "data: [DONE]"]
-    errors = [chunk for chunk in chunks if "error" in chunk]
-    if errors:
-        assert errors == chunks[-1:]
-        assert isinstance(errors[0]["error"]["message"], str)
-        assert "data: [DONE]" not in blocks
-        chunks.pop()
-    else:
-        assert blocks[-1] == "data: [DONE]"
-        assert blocks.count("data: [DONE]") == 1
-    finished, calls, roles = set(), {}, set()
-    for chunk in chunks:
-        assert chunk["object"] == "chat.completion.chunk"
-        assert len({c["id"] for c in chunks}) == 1
-        for choice in chunk["choices"]:
-            index, delta = choice["index"], choice["delta"]
-            assert index not in finished
-            assert (index in roles) is ("role" not in delta)
-            roles.add(index)
-            for call in delta.get("tool_calls", ()):
-                known = calls.setdefault(index, [])
-                if call["index"] == len(known):
-                    assert 0 < len(call["id"]) <= 40
-                    assert call["id"] not in known
-                    assert call["function"]["name"]
-                    known.append(call["id"])
-                else:
-                    assert call["index"] == len(known) - 1
-                    assert "id" not in call
-                    assert "name" not in call["function"]
-                assert isinstance(call["function"]["arguments"], str)
-            if choice["finish_reason"] is not None:
-                finished.add(index)
-    if not errors:
-        assert finished == roles
-
-
 @quick
 @given(any_chunks)
 def test_any_upstream_bytes_make_a_legal_stream_or_an_error(chunks):
@@ -208,6 +167,6 @@ def test_any_upstream_bytes_make_a_legal_stream_or_an_error(chunks):
 
     assert reply.has_ended
     if reply.status == 200:
-        check_stream(reply.body)
+        check(reply.body)
     else:
         assert reply.json["error"]["message"]
