@@ -9,8 +9,12 @@ import h11
 from wire import echo, refuse
 
 from agproxy.config import Config
+from agproxy.errors import UpstreamFailed
 from agproxy.http11 import HttpRequest, Reply
 from agproxy.io import plain
+from agproxy.io.client import _Connection as _Upstream
+from agproxy.io.client import _Pool
+from agproxy.io.dial import Origin
 from agproxy.io.server import Server, _Connection
 
 LIMIT = 65536
@@ -59,6 +63,60 @@ def by_us(pieces: Sequence[bytes]) -> tuple[tuple[Any, ...], plain.AnswerReader]
     head = (reader.status, reader.headers) if reader.status else None
     last = "error" if reader.error else (reader.is_whole and reader.keeps_alive, reader.rest + behind)
     return (head, body, reader.is_whole and not reader.error, reader.informational, last), reader
+
+
+def receive(pieces: Sequence[bytes], **settings: Any) -> tuple[Any, ...]:
+    """What a connection of our client makes of these pieces and the end behind them: (status, headers, body) of a whole
+    answer, or how far it came and what was said. The second value: whether it would be used again."""
+
+    async def main() -> tuple[Any, ...]:
+        complaints: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        buffer = memoryview(bytearray(LIMIT))
+        connection = _Upstream(Origin("https", "a", 443, None), replace(Config(), **settings), buffer, lambda _: None)
+        pool = connection.pool = _Resting(1)
+        wire = _Wire()
+        connection.connection_made(wire)
+        body = bytearray()
+
+        async def ask() -> tuple[Any, ...]:
+            answer = await connection.ask("GET", b"", b"", 1e9)
+            await answer.pump(body.extend)
+            return answer.status, answer.headers
+
+        task = asyncio.ensure_future(ask())
+        await asyncio.sleep(0)
+        for piece in pieces:
+            if wire.has_ended:
+                break
+            buffer[: len(piece)] = piece
+            connection.buffer_updated(len(piece))
+            for _ in range(3):
+                await asyncio.sleep(0)
+        if not wire.has_ended and not pool.rested:
+            connection.eof_received()
+        rested = pool.rested
+        connection.connection_lost(None)
+        assert not complaints, complaints
+        try:
+            return (*await task, bytes(body)), rested
+        except UpstreamFailed as error:
+            return (error.message, bytes(body)), rested
+
+    return asyncio.run(main())
+
+
+class _Resting(_Pool):
+    """A pool of one connection: whether it came back, and has not been closed since."""
+
+    rested = False
+
+    def release(self, connection: _Upstream) -> None:
+        self.rested = True
+
+    def forget(self, connection: _Upstream) -> None:
+        self.rested = False
+        connection.pool = None
 
 
 # --- requests --------------------------------------------------------------------------------------------------
@@ -132,6 +190,9 @@ class _Wire(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         return 0
+
+    def is_reading(self) -> bool:
+        return True
 
     def pause_reading(self) -> None:
         pass

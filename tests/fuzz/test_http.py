@@ -1,5 +1,8 @@
 """Any bytes on a connection: what is taken is what h11 reads, what h11 refuses is refused, and no split changes it."""
 
+import gzip
+import zlib
+
 import pytest
 
 pytest.importorskip("hypothesis")
@@ -7,8 +10,9 @@ pytest.importorskip("hypothesis")
 from hunting import hunt, splits_of, spoiled_bytes
 from hypothesis import given
 from hypothesis import strategies as some
-from judges import by_h11, by_us, requests_by_h11, serve
+from judges import by_h11, by_us, receive, requests_by_h11, serve
 
+ROOMY = {"max_upstream_body_bytes": 1000}
 TIGHT = {"max_header_bytes": 700, "max_body_bytes": 60}
 
 # --- grammar: messages made of good and odd pieces, then spoiled by the byte ---
@@ -135,3 +139,30 @@ def test_any_bytes_of_an_upstream_are_an_answer_as_h11_reads_it(data, draw):
         return
     found, _ = by_us(pieces)
     assert found == by_h11(pieces)
+
+
+PACKED = gzip.compress(b"words " * 30)
+packed = some.builds(
+    lambda coding, body: (
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: %b\r\nContent-Length: %d\r\n\r\n" % (coding, len(body)) + body
+    ),
+    some.sampled_from([b"gzip", b"deflate", b"x-gzip", b"br", b"gzip, gzip"]),
+    spoiled_bytes(some.sampled_from([PACKED, PACKED * 2, zlib.compress(b"x" * 90), b""]), [b"\x1f\x8b", b"\0"], most=1),
+)
+
+
+@hunt(80)
+@given(answers | packed, some.data())
+def test_any_bytes_of_an_upstream_come_out_of_the_client_the_same_in_any_split(data, draw):
+    """Whole or cut off at the same place; how far a cut one was told may differ, what was told is the beginning."""
+    outcome, rested = receive([data], **ROOMY)
+    other, same = receive(draw.draw(splits_of(data)), **ROOMY)
+
+    assert (len(other), rested) == (len(outcome), same)
+    if len(outcome) == 3:
+        assert other == outcome
+        whole, _ = by_us([data])
+        assert outcome[0] == whole[0][0]
+        assert "content-encoding" in dict(whole[0][1]) or outcome[1:] == (whole[0][1], whole[1])
+    else:
+        assert outcome[1].startswith(other[1]) or other[1].startswith(outcome[1])
