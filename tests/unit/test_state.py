@@ -48,9 +48,8 @@ class Shelf:
 
     def settle(self):
         """Wait until the worker has done all that it gave itself to do."""
-        while self.state._worker._work_queue.qsize():
-            self.state._worker.submit(lambda: None).result()
-        self.state._worker.submit(lambda: None).result()
+        while self.state._worker.submit(self.state._worker._work_queue.qsize).result():
+            pass  # asked within the worker, where no other job is under way that could still give it one
 
 
 @pytest.fixture
