@@ -85,6 +85,13 @@ class Config:
     unix_mode: str = _setting(
         "0600", "mode of that socket's file, octal: which users of this machine may connect", kind="mode", restart=True
     )
+    tls_cert: str = _setting(
+        "",
+        "certificate with its chain, PEM: host and port speak TLS 1.2 or later then (https), the Unix socket does not. "
+        "Renewed files are taken up",
+        restart=True,
+    )
+    tls_key: str = _setting("", "key of tls_cert, PEM; empty: it stands in the same file", restart=True)
 
     workers: int = _setting(
         1,
@@ -418,6 +425,8 @@ def check_served(config: Config, hosts: Sequence[str] | None = None) -> None:
         hosts = (config.host,) if config.host else ()
         if not hosts and not config.listen_unix:
             raise ConfigError("host and listen_unix are both empty: there is nothing to listen on")
+    if config.tls_key and not config.tls_cert:
+        raise ConfigError("tls_key is set, and tls_cert is not: a key alone serves nobody")
     mode = config.effective_auth_mode
     if mode != "off" and not config.api_key:
         raise ConfigError(

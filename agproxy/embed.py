@@ -39,6 +39,7 @@ from .io.server import Server
 from .io.state import FILE as STATE_FILE
 from .io.state import State
 from .io.threads import Threads
+from .io.tls import server_context
 from .io.tokens import Tokens
 from .io.unix_socket import bind_unix
 from .io.workers import Worker
@@ -85,6 +86,13 @@ class Running:
         self.gateway.config = self.server.config = self.reach.lines.config = new
         return waiting
 
+    def renew_certificate(self) -> None:
+        """Read the certificate and its key again, for connections to come. Raises ConfigError, and keeps those in
+        force, where the files cannot be used."""
+        config = self.gateway.config
+        if config.tls_cert:
+            self.server.tls = server_context(config.tls_cert, config.tls_key)
+
     def use(self, accounts: Iterable[pool.Account]) -> None:
         """Swap the accounts; what is known of those that stay is kept. With accounts of the user's own the embedded
         simulator, if it stands in for them, is no longer asked."""
@@ -97,7 +105,7 @@ class Running:
     @property
     def urls(self) -> tuple[str, ...]:
         """The base URLs for clients; none where it listens on Unix sockets alone."""
-        return listen.urls(self.bound)
+        return listen.urls(self.bound, has_tls=self.server.tls is not None)
 
 
 async def serve(
@@ -139,6 +147,7 @@ async def listening(
         if listeners is not None:
             stack.callback(listen.close_all, listeners)
         check_served(config, hosts)
+        tls = server_context(config.tls_cert, config.tls_key) if config.tls_cert else None
         if listeners is None:
             listeners = _open(config, stack)
         bound, unix = listen.bound(listeners), listen.paths(listeners)
@@ -200,7 +209,7 @@ async def listening(
             await inner.start([bind_unix(str(worker.socket_path), 0o600)])
             stack.push_async_callback(inner.close, 0)
         server = Server(config, gateway.handle, gateway.refuse, new_id, gateway.cors_headers, gateway.refused)
-        await server.start(listeners)
+        await server.start(listeners, tls)
 
         async def close(seconds: float) -> None:
             """Stop listening, let answers and runs end within this time, and cut the rest."""

@@ -127,7 +127,7 @@ def test_the_file_of_a_killed_process_is_replaced_and_that_of_a_live_one_is_not(
     path = tmp_path / "agproxy.sock"
     flags = ("--host", "", "--listen-unix", str(path), "--simulate", "on")
     first = start("serve", *flags, home=tmp_path)
-    assert any(f"--unix-socket {path}" in line for line in first.lines)
+    assert any(f'uds="{path}"' in line for line in first.lines)
     with pytest.raises(AssertionError, match=f"cannot listen on {path}: another process does"):
         start("serve", *flags, home=tmp_path)
     assert ask(path, "/healthz")[0] == 200

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import selectors
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -165,8 +166,8 @@ class Served:
     requests: list[HttpRequest]
     raws: list[Raw] = field(default_factory=list)
 
-    async def connect(self) -> Raw:
-        raw = Raw(*await asyncio.open_connection("127.0.0.1", self.port, limit=2**26))
+    async def connect(self, **options: Any) -> Raw:
+        raw = Raw(*await asyncio.open_connection("127.0.0.1", self.port, limit=2**26, **options))
         self.raws.append(raw)
         return raw
 
@@ -177,7 +178,9 @@ async def echo(request: HttpRequest, reply: Reply) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serving(handler: Handler = echo, **settings: Any) -> AsyncIterator[Served]:
+async def serving(
+    handler: Handler = echo, *, tls: ssl.SSLContext | None = None, **settings: Any
+) -> AsyncIterator[Served]:
     """A server on a free port; at the end all is closed."""
     requests: list[HttpRequest] = []
 
@@ -189,7 +192,7 @@ async def serving(handler: Handler = echo, **settings: Any) -> AsyncIterator[Ser
     server = Server(replace(Config(), **settings), recording, refuse, lambda: f"req_{next(numbers)}")
     listeners = listen.bind(["127.0.0.1"], 0)
     ((_, port),) = listen.bound(listeners)
-    await server.start(listeners)
+    await server.start(listeners, tls)
     served = Served(server, port, requests)
     try:
         yield served

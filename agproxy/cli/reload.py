@@ -9,9 +9,10 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import accounts, pool
@@ -19,7 +20,7 @@ from ..config import SETTINGS, Config
 from ..errors import ConfigError
 from ..io import logs
 from ..io.store import AccountStore
-from ..io.watch import Watched, Watcher, stamp_of
+from ..io.watch import Stamp, Watched, Watcher, stamp_of
 from . import common
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ log = logging.getLogger("agproxy.reload")
 
 
 class Reloader:
-    """Keeps a running gateway at what its files say. `loaded`: the settings as they were read last."""
+    """Keeps a running gateway at what its files say."""
 
     def __init__(self, options: argparse.Namespace, environ: Mapping[str, str]) -> None:
         home = common.home_of(options, environ)
@@ -38,11 +39,18 @@ class Reloader:
         self._config_file = home / "config.json"
         self._store = AccountStore(home, lambda text: log.warning("%s", text))
         self._running: Running | None = None
-        self.loaded = Config()
-        self._files = (
+        self._loaded = Config()
+        self._files = [
             Watched(lambda: stamp_of(self._config_file), self._reload_config),
             Watched(self._store.stamp, self._reload_accounts),
-        )
+        ]
+
+    def begin(self, loaded: Config) -> None:
+        """The settings as they were read. Before the certificate is: no change of it is missed then."""
+        self._loaded = loaded
+        if loaded.tls_cert:
+            files = [Path(file) for file in (loaded.tls_cert, loaded.tls_key) if file]
+            self._files.append(Watched(lambda: _stamp_of_all(files), self._reload_certificate))
 
     @asynccontextmanager
     async def watching(self, running: "Running") -> AsyncIterator[None]:
@@ -73,7 +81,7 @@ class Reloader:
         except ConfigError as error:
             log.error("%s. The settings in force stay as they were", error)
             return
-        before, config = self.loaded, loaded.config
+        before, config = self._loaded, loaded.config
         changed = [s for s in SETTINGS if getattr(before, s.name) != getattr(config, s.name)]
         if config.simulate == before.simulate:  # the start may have made off of auto
             config = replace(config, simulate=running.gateway.config.simulate)
@@ -82,7 +90,7 @@ class Reloader:
         except ConfigError as error:
             log.error("%s: %s. The settings in force stay as they were", self._config_file, error)
             return
-        self.loaded = loaded.config
+        self._loaded = loaded.config
         in_force = [setting.key for setting in changed if setting.name not in waiting]
         if (config.log_level, config.log_format) != (before.log_level, before.log_format):
             logs.set_up(config.log_level, config.log_format)
@@ -91,6 +99,16 @@ class Reloader:
         if waiting:
             keys = ", ".join(setting.key for setting in SETTINGS if setting.name in waiting)
             log.warning("%s: %s changed: the old value holds until agproxy is restarted", self._config_file, keys)
+
+    async def _reload_certificate(self) -> None:
+        running = self._running
+        assert running is not None
+        try:
+            await asyncio.to_thread(running.renew_certificate)
+        except ConfigError as error:
+            log.error("%s. The certificate in force stays as it was", error)
+        else:
+            log.info("%s: read again, in force for new connections", running.gateway.config.tls_cert)
 
     async def _reload_accounts(self) -> None:
         running = self._running
@@ -118,3 +136,8 @@ class Reloader:
             f"; new: {came}" if came else "",
             f"; no longer: {went}" if went else "",
         )
+
+
+def _stamp_of_all(files: Sequence[Path]) -> Stamp:
+    """Changes with every change of any of the files."""
+    return tuple(number for file in files for number in stamp_of(file) or (0,))

@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     if settings.simulate == "auto" and (entries or not is_whole):
         # Accounts that are disabled or cannot be read are configured all the same: no made-up answers in their place.
         settings = replace(settings, simulate="off")
-    reloader.loaded = loaded.config
+    reloader.begin(loaded.config)
     accounts = usable(entries)
     if place is not None:
         return asyncio.run(_work(settings, accounts, home, reloader, place))
@@ -106,18 +106,21 @@ async def _work(
 def _supervise(settings: Config, accounts: tuple[pool.Account, ...]) -> int:
     """Several workers, and this process to look after them."""
     from ..io import listen
+    from ..io.tls import server_context
     from .workers import Supervisor, bind, command_line
 
     if os.name != "posix":
         raise ConfigError("workers: this platform cannot share a port between processes: run one")
     check_served(settings)
+    if settings.tls_cert:
+        server_context(settings.tls_cert, settings.tls_key)  # so that what is wrong with it is said once
     most_files = raise_limit()
     for account in accounts:
         if 0 < account.most_in_flight < settings.workers:
             warn(f"account {account.id}: its limit of {account.most_in_flight} requests under way is 1 in each worker")
     listeners = bind(settings)
     is_simulated = settings.simulates(accounts)
-    urls, unix = listen.urls(listen.bound(listeners[0])), listen.paths(listeners[0])
+    urls, unix = listen.urls(listen.bound(listeners[0]), has_tls=bool(settings.tls_cert)), listen.paths(listeners[0])
     banner = _banner(settings, urls, unix, accounts, is_simulated, most_files)
     return asyncio.run(
         Supervisor(listeners, command_line()).run(settings, lambda: print(banner, file=sys.stderr, flush=True))

@@ -67,9 +67,10 @@ def paths(listeners: Iterable[socket.socket]) -> tuple[str, ...]:
     return tuple(name if isinstance(name, str) else "@" + name[1:].decode("utf-8", "replace") for name in names)
 
 
-def urls(bound: Iterable[tuple[str, int]]) -> tuple[str, ...]:
+def urls(bound: Iterable[tuple[str, int]], *, has_tls: bool) -> tuple[str, ...]:
     """The base URLs for clients."""
-    return tuple(f"http://{f'[{host}]' if ':' in host else host}:{port}/v1" for host, port in bound)
+    scheme = "https" if has_tls else "http"
+    return tuple(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/v1" for host, port in bound)
 
 
 def close_all(listeners: Iterable[socket.socket]) -> None:

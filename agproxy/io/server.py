@@ -10,10 +10,12 @@ upstream connection which the reply follows.
 """
 
 import asyncio
+import contextlib
 import enum
 import functools
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,7 +26,7 @@ import h11
 
 from ..config import Config
 from ..errors import GatewayError, HttpRefused, InternalError, Overloaded
-from ..http11 import Flow, Handler, Headers, HttpRequest, HttpResponse, find
+from ..http11 import UNIX, Flow, Handler, Headers, HttpRequest, HttpResponse, find
 from .coding import CodingError, Inflater, TooLarge, coding_of
 from .heads import Head, complain_of_start, describe, has_stray_lf, parse_head, path_of
 from .listen import Door
@@ -39,6 +41,8 @@ OnRefused = Callable[[str, str, str, str, GatewayError], None]
 # What comes behind a head is handed to h11 in blocks of this size, so that pipelined requests are not moved about.
 _BLOCK_BYTES = 65536
 _READ_BYTES = 262144
+
+_LEAST_SECONDS = 0.001  # asyncio takes no time-out of 0
 
 _CRLF = b"\r\n"
 _END_OF_HEAD = b"\r\n\r\n"
@@ -539,20 +543,24 @@ class _Connection(asyncio.BufferedProtocol):
             self._task = None
 
     def _leave(self) -> None:
-        linger = (self._must_linger or bool(self._input)) and self.transport.can_write_eof()
+        linger = self._must_linger or bool(self._input)
+        self._taken = self._count_taken()
+        is_short = linger or (self._phase is _Phase.IDLE and self._taken == self.written)
         self._phase = _Phase.LEAVING
         self._input.clear()
-        self._taken = self._count_taken()
         # Closing a socket with unread bytes resets it, and the reset can overtake the answer (RFC 9112, section 9.6).
-        self._set_deadline(self._config.linger_seconds if linger else self._config.write_timeout_seconds)
-        if linger:
-            self.transport.resume_reading()
-            try:
-                self.transport.write_eof()
-            except OSError:  # the client has reset the connection, and the loop has not told us yet
-                self.transport.abort()
-        else:
+        # Under TLS, `close` waits for the client to close as well, and an idle one may not even look.
+        self._set_deadline(self._config.linger_seconds if is_short else self._config.write_timeout_seconds)
+        if not linger:
             self.transport.close()
+            return
+        self.transport.resume_reading()
+        if not self.transport.can_write_eof():  # TLS; and closed, it would break off at the first byte that comes
+            return
+        try:
+            self.transport.write_eof()
+        except OSError:  # the client has reset the connection, and the loop has not told us yet
+            self.transport.abort()
 
     def drain(self) -> None:
         """The server is closing: leave now, or after the answer that is under way. Half a head may never become a whole
@@ -633,16 +641,22 @@ class Server:
         self._dress = dress
         self.new_id = new_id
         self.is_closing = False
+        self.tls: ssl.SSLContext | None = None
         self.buffer = memoryview(bytearray(_READ_BYTES))
         self._handler = handler
         self._connections: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._doors: list[Door] = []
-        self._adopting: set[asyncio.Task[None]] = set()
+        # Each with its socket where there is a handshake, which may take the client's time.
+        self._adopting: dict[asyncio.Task[None], socket.socket | None] = {}
         self._settled: asyncio.Future[None] | None = None
 
-    async def start(self, listeners: Sequence[socket.socket]) -> None:
-        """Let clients in by these sockets, which listen already (`listen.bind`). The server closes them."""
+    async def start(self, listeners: Sequence[socket.socket], tls: ssl.SSLContext | None = None) -> None:
+        """Let clients in by these sockets, which listen already (`listen.bind`). The server closes them.
+
+        tls: spoken with whoever comes by TCP. Setting `tls` anew is in force for whoever comes after.
+        """
+        self.tls = tls
         self._loop = asyncio.get_running_loop()
         for listener in listeners:
             door = Door(listener, self._enter)
@@ -655,6 +669,10 @@ class Server:
         for door in self._doors:
             await door.close()
         self._doors.clear()
+        for sock in self._adopting.values():
+            if sock is not None:
+                with contextlib.suppress(OSError):  # the client has gone
+                    sock.shutdown(socket.SHUT_RDWR)  # ends the handshake; cancelled, asyncio may forget the socket
         await asyncio.gather(*self._adopting, return_exceptions=True)
         for connection in tuple(self._connections):
             connection.drain()
@@ -689,12 +707,30 @@ class Server:
             sock.close()
             return
         # A task, since it takes some turns of the loop.
-        task = self._loop.create_task(self._adopt(sock, peer, count >= self.config.max_connections))
-        self._adopting.add(task)
-        task.add_done_callback(self._adopting.discard)
+        tls = None if peer == UNIX else self.tls
+        task = self._loop.create_task(self._adopt(sock, peer, count >= self.config.max_connections, tls))
+        self._adopting[task] = None if tls is None else sock
+        task.add_done_callback(self._adopting.pop)
 
-    async def _adopt(self, sock: socket.socket, peer: str, is_surplus: bool) -> None:
-        await self._loop.connect_accepted_socket(lambda: _Connection(self, peer, is_surplus), sock)
+    async def _adopt(self, sock: socket.socket, peer: str, is_surplus: bool, tls: ssl.SSLContext | None) -> None:
+        def connection() -> _Connection:
+            return _Connection(self, peer, is_surplus)
+
+        if tls is None:
+            await self._loop.connect_accepted_socket(connection, sock)
+            return
+        try:
+            await self._loop.connect_accepted_socket(
+                connection,
+                sock,
+                ssl=tls,
+                ssl_handshake_timeout=max(self.config.header_timeout_seconds, _LEAST_SECONDS),
+                ssl_shutdown_timeout=max(self.config.write_timeout_seconds, _LEAST_SECONDS),
+            )
+        except ssl.SSLError as error:
+            log.info("%s: no TLS with this client: %s", peer, (error.reason or "?").replace("_", " ").lower())
+        except OSError as error:  # it left or was too slow
+            log.debug("%s: no TLS with this client: %s", peer, type(error).__name__)
 
     def add(self, connection: _Connection) -> None:
         self._connections.add(connection)

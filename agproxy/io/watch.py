@@ -10,7 +10,7 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-Stamp = tuple[int, int, int]
+Stamp = tuple[int, ...]
 
 SETTLE_SECONDS = 0.05
 _MOST_SETTLING = 20  # a file that somebody writes without end is read all the same
