@@ -179,7 +179,10 @@ class Config:
     # Attempts
     max_attempts: int = _setting(3, "upstream calls that one request may cost", least=1, most=100)
     max_wait_seconds: float = _setting(
-        10.0, "how long one request may wait for an account in all; longer, and the 429 is passed on", unit="s"
+        10.0,
+        "how long one request may wait in all, for its place in max_in_flight and for accounts; longer, and the 503 or "
+        "429 is passed on",
+        unit="s",
     )
 
     scheduling: str = _setting(
@@ -188,8 +191,15 @@ class Config:
         "the session before (cache-first), the first in order (fill-first)",
         choices=("balance", "performance", "cache-first", "fill-first"),
     )
+    max_in_flight: int = _setting(
+        2000,
+        "requests to the model under way at once, streams too; more stand in line, for max_wait_seconds at most, and "
+        "then get 503. 0: no limit",
+    )
     max_queued: int = _setting(
-        1000, "requests that may stand in line while limits of your own keep accounts busy; one more gets 503"
+        1000,
+        "requests that may stand in one line: for a place among max_in_flight, or for accounts that limits of your own "
+        "keep busy; one more gets 503 at once",
     )
 
     # Translation

@@ -37,10 +37,11 @@ from .frontends import FRONTENDS, KEEPERS, Frontend, Keeper, _openai
 from .http11 import JSON, UNIX, Headers, HttpRequest, HttpResponse, Reply, Send, header_safe, is_loopback
 from .ledger import Ledger, Observer
 from .media import FetchAll, with_media
+from .places import Places
 from .pool import CACHE_FIRST, Account, Pool
 from .recording import Recording
 from .records import Asked, Store
-from .resources import Alone, Kept, Resources, Workers
+from .resources import Alone, Kept, Resources, Run, Workers
 from .sessions import session_of
 
 log = logging.getLogger("agproxy.gateway")
@@ -110,6 +111,8 @@ def build_routes() -> tuple[routes.Route, ...]:
 
 
 _JSON_HEADERS = (("content-type", JSON),)
+# The actions that ask upstream about a request to the model; what else there is costs next to nothing.
+_ASKING = frozenset({"create", "count", "compact"})
 _HEALTH = frozenset({("healthz",), ("health",), ("readyz",)})
 
 
@@ -139,6 +142,7 @@ class Gateway:
         self._find_entry = find_entry
         self._fetch = fetch
         self._aside = Aside(run_in_thread)
+        self._places = Places(config.max_in_flight)
         self._upstream = Upstream(
             config=config,
             pool=pool,
@@ -173,6 +177,7 @@ class Gateway:
     @config.setter
     def config(self, config: Config) -> None:
         self._upstream.config = config
+        self._places.most = config.max_in_flight
 
     @property
     def base_url(self) -> str:
@@ -266,8 +271,19 @@ class Gateway:
         match = self._match(request.method, request.path)
         action = progress.action = match.route.action
         progress.protocol = match.route.frontend
-        if action == "create":
-            await self._create(match.route, client or "", progress, reply)
+        if action in _ASKING:
+            if not self._places.take():
+                await self._stand_in_line(progress)
+            run = None
+            try:
+                if action == "create":
+                    run = await self._create(match.route, client or "", progress, reply)
+                else:
+                    await self._resource(match, client or "", progress, reply)
+            finally:
+                self._places.leave()
+            if run is not None:
+                await self._follow(run, reply)
         elif action == "why":
             if client is None:
                 _refuse_stranger(self.config, request)
@@ -276,6 +292,12 @@ class Gateway:
             self._send_json(reply, await self._own(action, match.params), progress)
         else:
             await self._resource(match, client or "", progress, reply)
+
+    async def _stand_in_line(self, progress: Progress) -> None:
+        """Wait for a place among the requests to the model. Raises Overloaded."""
+        config, began = self.config, self._clock()
+        await self._places.wait(config.max_queued, config.max_wait_seconds)
+        progress.waited_seconds += self._clock() - began
 
     def _admit(self, request: HttpRequest, progress: Progress) -> str | None:
         """The name of the client's key, None where it brings none and needs none. Raises what keeps it out."""
@@ -297,8 +319,8 @@ class Gateway:
         name = routes.find_frontend(self._routes, path, DEFAULT_FRONTEND)
         return FRONTENDS.get(name, FRONTENDS[DEFAULT_FRONTEND])
 
-    async def _create(self, route: routes.Route, owner: str, progress: Progress, reply: Reply) -> None:
-        """A request to the model."""
+    async def _create(self, route: routes.Route, owner: str, progress: Progress, reply: Reply) -> Run | None:
+        """A request to the model. What comes back is a run whose stream the client is to follow."""
         body = await self._aside.run(progress.size_bytes, read_body, progress.request)
         name = progress.protocol = next((name for key, name in route.by_body if key in body), route.frontend)
         reader = next((name for key, name in route.read_as if key in body), name)
@@ -310,14 +332,14 @@ class Gateway:
             exchange = await self._exchange(asked, body, progress)
             del body, asked  # the exchange has them, and may let go of them
             await self._answer(FRONTENDS[name], exchange, progress, reply)
-            return
+            return None
         with ExitStack() as turn:
             self._resources.lock(keeper, owner, body, turn)
             kept = await self._kept(keeper, owner, body, progress)
             if keeper.is_background(kept.exchange):
-                await self._background(kept, turn.pop_all(), reply)
-            else:
-                await self._answer(FRONTENDS[name], kept.exchange, progress, reply, kept)
+                return await self._background(kept, turn.pop_all(), reply)
+            await self._answer(FRONTENDS[name], kept.exchange, progress, reply, kept)
+        return None
 
     async def _kept(self, keeper: Keeper, owner: str, body: jsontext.JsonObject, progress: Progress) -> Kept:
         """A request read with the help of what is kept."""
@@ -382,13 +404,19 @@ class Gateway:
         error = await stream.run()
         self._ledger.end(progress, 200 if error is None else error.status, error)
 
-    async def _background(self, kept: Kept, turn: ExitStack, reply: Reply) -> None:
-        """Begin a run; its client gets the object, or the stream for as long as it stays."""
+    async def _background(self, kept: Kept, turn: ExitStack, reply: Reply) -> Run | None:
+        """Begin a run; its client gets the object, or is to follow the stream for as long as it stays."""
+        self._places.stay()
+        turn.callback(self._places.leave)
         run = await self._resources.start(kept, turn)
         if kept.exchange.request.is_stream:
-            await self._resources.follow(run, reply, self._headers(kept.progress), lambda frames: frames)
-        else:
-            self._send_json(reply, run.encoder.response, kept.progress)
+            return run
+        self._send_json(reply, run.encoder.response, kept.progress)
+        return None
+
+    async def _follow(self, run: Run, reply: Reply) -> None:
+        progress = run.kept.progress
+        await self._resources.follow(run, reply, self._headers(progress), lambda frames: frames)
 
     async def _resource(self, match: routes.Match, owner: str, progress: Progress, reply: Reply) -> None:
         """A request to something that is kept, or about a request to the model that is not made."""
