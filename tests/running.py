@@ -4,11 +4,13 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
@@ -74,11 +76,30 @@ def clean_environment(home: Path, extra: dict[str, str]) -> dict[str, str]:
     return kept | {"AGPROXY_HOME": str(home), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"} | extra
 
 
-def start(command: str, *flags: str, home: Path, **environ: str) -> Running:
-    """Start `agproxy COMMAND FLAGS` on a free port and wait until it says that it is ready."""
+# Puts the descriptors that it is given by number in the place where systemd puts sockets, and becomes the command.
+_HAND_OVER = """
+import os, sys
+numbers = [int(number) for number in sys.argv[1].split(",")]
+copies = [os.dup(number) for number in numbers]
+for place, copy in enumerate(copies, 3):
+    os.dup2(copy, place)
+    os.set_inheritable(place, True)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(numbers))}
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+
+
+def start(command: str, *flags: str, home: Path, listeners: Sequence[socket.socket] = (), **environ: str) -> Running:
+    """Start `agproxy COMMAND FLAGS` on a free port and wait until it says that it is ready. listeners: handed over as
+    systemd does."""
+    words = ["-m", "agproxy", command, "--port", "0", *flags]
+    numbers = [listener.fileno() for listener in listeners]
+    if numbers:
+        words = ["-c", _HAND_OVER, ",".join(map(str, numbers)), *words]
     process = subprocess.Popen(
-        [sys.executable, "-m", "agproxy", command, "--port", "0", *flags],
+        [sys.executable, *words],
         env=clean_environment(home, environ),
+        pass_fds=numbers,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -1,7 +1,7 @@
-"""Changes of config.json and accounts.json while the gateway runs: read, checked, and swapped whole.
+"""Changes of config.json, accounts.json and the certificate while the gateway runs: read, checked, and swapped whole.
 
 A broken edit changes nothing and is one line in the log. Flags and environment go before config.json, as at the start.
-SIGHUP has both files read at once, where the platform knows it.
+SIGHUP has all of them read at once, where the platform knows it.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from ..config import SETTINGS, Config
 from ..errors import ConfigError
 from ..io import logs
 from ..io.store import AccountStore
+from ..io.systemd import Notifier
 from ..io.watch import Stamp, Watched, Watcher, stamp_of
 from . import common
 
@@ -32,8 +33,9 @@ log = logging.getLogger("agproxy.reload")
 class Reloader:
     """Keeps a running gateway at what its files say."""
 
-    def __init__(self, options: argparse.Namespace, environ: Mapping[str, str]) -> None:
+    def __init__(self, options: argparse.Namespace, environ: Mapping[str, str], notifier: Notifier) -> None:
         home = common.home_of(options, environ)
+        self._notifier = notifier
         self._options = options
         self._environ = environ
         self._config_file = home / "config.json"
@@ -56,12 +58,17 @@ class Reloader:
     async def watching(self, running: "Running") -> AsyncIterator[None]:
         """Apply changes to this gateway within the block."""
         self._running = running
-        watcher = Watcher(self._files, lambda: running.gateway.config.reload_seconds)
+        watcher = Watcher(self._files, lambda: running.gateway.config.reload_seconds, on_nudged=self._notifier.ready)
+
+        def on_hangup() -> None:
+            self._notifier.reloading()
+            watcher.nudge()
+
         loop = asyncio.get_running_loop()
         hangup = getattr(signal, "SIGHUP", None)
         if hangup is not None:
             with contextlib.suppress(NotImplementedError):  # a loop without signal handlers, as Windows' is
-                loop.add_signal_handler(hangup, watcher.nudge)
+                loop.add_signal_handler(hangup, on_hangup)
         task = asyncio.create_task(watcher.run(), name="watcher")
         try:
             yield

@@ -5,7 +5,9 @@ import asyncio
 import gc
 import os
 import shutil
+import socket
 import sys
+from collections.abc import Awaitable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +18,7 @@ from ..config import Config, check_served
 from ..errors import ConfigError
 from ..io import logs
 from ..io.descriptors import SPARE, raise_limit
+from ..io.systemd import Notifier, take_listeners
 from .accounts import gather
 from .colour import BOLD, YELLOW, paint, warn
 from .common import add_settings, home_of, load, wait_for_stop
@@ -49,8 +52,9 @@ def add(commands: "Commands") -> None:
 
 def run(options: argparse.Namespace) -> int:
     home = home_of(options, os.environ)
-    reloader = Reloader(options, os.environ)  # before anything is read, so that no change is missed
     place = Place.of(os.environ)
+    notifier, inherited = Notifier.taken(os.environ), take_listeners(os.environ)
+    reloader = Reloader(options, os.environ, notifier)  # before anything is read, so that no change is missed
     loaded = load(options, os.environ)
     logs.set_up(loaded.config.log_level, loaded.config.log_format)
     for warning in loaded.warnings if place is None else ():  # a supervisor has said them
@@ -65,20 +69,34 @@ def run(options: argparse.Namespace) -> int:
     if place is not None:
         return asyncio.run(_work(settings, accounts, home, reloader, place))
     if settings.workers > 1:
-        return _supervise(settings, accounts)
-    return asyncio.run(_serve(settings, accounts, home, reloader))
+        return _supervise(settings, accounts, notifier, inherited)
+    return asyncio.run(_serve(settings, accounts, home, reloader, notifier, inherited))
 
 
-async def _serve(settings: Config, accounts: tuple[pool.Account, ...], home: Path, reloader: Reloader) -> int:
+async def _serve(
+    settings: Config,
+    accounts: tuple[pool.Account, ...],
+    home: Path,
+    reloader: Reloader,
+    notifier: Notifier,
+    inherited: list[socket.socket] | None,
+) -> int:
     from ..embed import listening  # here, so that the other commands start without asyncio's and TLS's weight
 
     most_files = raise_limit()
-    async with listening(settings, accounts, home) as running, reloader.watching(running):
+    async with listening(settings, accounts, home, inherited) as running, reloader.watching(running):
         reach = running.reach
         banner = _banner(settings, running.urls, running.unix, reach.accounts, reach.is_simulated, most_files)
         print(banner, file=sys.stderr, flush=True)
         _tune_python()
-        return await wait_for_stop(running.close, lambda: running.gateway.config.drain_seconds)
+
+        def close(seconds: float) -> Awaitable[None]:
+            notifier.stopping()
+            return running.close(seconds)
+
+        with notifier.watched():
+            notifier.ready(_status(running.urls, running.unix))
+            return await wait_for_stop(close, lambda: running.gateway.config.drain_seconds)
 
 
 async def _work(
@@ -103,7 +121,16 @@ async def _work(
     return status
 
 
-def _supervise(settings: Config, accounts: tuple[pool.Account, ...]) -> int:
+def _status(urls: tuple[str, ...], unix: tuple[str, ...]) -> str:
+    return "Serving on " + ", ".join(urls + unix)
+
+
+def _supervise(
+    settings: Config,
+    accounts: tuple[pool.Account, ...],
+    notifier: Notifier,
+    inherited: list[socket.socket] | None,
+) -> int:
     """Several workers, and this process to look after them."""
     from ..io import listen
     from ..io.tls import server_context
@@ -111,20 +138,23 @@ def _supervise(settings: Config, accounts: tuple[pool.Account, ...]) -> int:
 
     if os.name != "posix":
         raise ConfigError("workers: this platform cannot share a port between processes: run one")
-    check_served(settings)
+    check_served(settings, None if inherited is None else [host for host, _ in listen.bound(inherited)])
     if settings.tls_cert:
         server_context(settings.tls_cert, settings.tls_key)  # so that what is wrong with it is said once
     most_files = raise_limit()
     for account in accounts:
         if 0 < account.most_in_flight < settings.workers:
             warn(f"account {account.id}: its limit of {account.most_in_flight} requests under way is 1 in each worker")
-    listeners = bind(settings)
+    listeners = bind(settings) if inherited is None else [inherited] * settings.workers
     is_simulated = settings.simulates(accounts)
     urls, unix = listen.urls(listen.bound(listeners[0]), has_tls=bool(settings.tls_cert)), listen.paths(listeners[0])
     banner = _banner(settings, urls, unix, accounts, is_simulated, most_files)
-    return asyncio.run(
-        Supervisor(listeners, command_line()).run(settings, lambda: print(banner, file=sys.stderr, flush=True))
-    )
+
+    def on_ready() -> None:
+        print(banner, file=sys.stderr, flush=True)
+        notifier.ready(_status(urls, unix))
+
+    return asyncio.run(Supervisor(listeners, command_line(), notifier).run(settings, on_ready))
 
 
 def _tune_python() -> None:
@@ -170,15 +200,15 @@ def _banner(
     if most_files is not None and most_files < wanted:
         note = f"the limit is {most_files}, full use of max_connections takes {wanted}: raise it with ulimit -n"
         lines.append(f"  open files {paint(note, YELLOW, sys.stderr)}")
-    client, socket = "", ""
+    client, flag = "", ""
     if not urls:
         path = plain(unix[0])
         client = f', http_client=httpx.Client(transport=httpx.HTTPTransport(uds="{path}"))'
-        socket = f" --unix-socket {path}"
+        flag = f" --unix-socket {path}"
     url = urls[0] if urls else "http://localhost/v1"
     lines += [
         f'  python     OpenAI(base_url="{url}", api_key="{key}"{client})',
-        f"  curl       curl{socket}{header} {url}/chat/completions -d "
+        f"  curl       curl{flag}{header} {url}/chat/completions -d "
         """'{"model":"gpt-4o","messages":[{"role":"user","content":"Hello"}]}'""",
     ]
     return "\n".join(lines)

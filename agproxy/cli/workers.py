@@ -29,6 +29,7 @@ from dataclasses import dataclass
 
 from ..config import Config
 from ..io import listen
+from ..io.systemd import Notifier
 from ..io.unix_socket import bind_unix
 from .common import EXIT_FAILED, EXIT_INTERRUPTED
 from .place import VARIABLE, Place
@@ -55,8 +56,11 @@ class _Child:
 class Supervisor:
     """Keeps workers at work. listeners: the sockets of each worker; command: what starts one, by its `Place`."""
 
-    def __init__(self, listeners: Sequence[Sequence[socket.socket]], command: Sequence[str]) -> None:
+    def __init__(
+        self, listeners: Sequence[Sequence[socket.socket]], command: Sequence[str], notifier: Notifier
+    ) -> None:
         self._listeners = listeners
+        self._notifier = notifier
         self._command = command
         self._folder = tempfile.mkdtemp(prefix="agproxy-")  # 0700; its path must be short, for the names of sockets
         self._lifeline, self._life = os.pipe()
@@ -79,11 +83,12 @@ class Supervisor:
         try:
             if not await self._first_start(signals):
                 return await self._stop(config, signals, EXIT_FAILED)
-            on_ready()
-            while await signals.get() == _HANGUP:
-                if self._rolling is None or self._rolling.done():
-                    self._rolling = asyncio.create_task(self._roll(), name="rolling reload")
-            return await self._stop(config, signals, 0)
+            with self._notifier.watched():
+                on_ready()
+                while await signals.get() == _HANGUP:
+                    if self._rolling is None or self._rolling.done():
+                        self._rolling = asyncio.create_task(self._roll(), name="rolling reload")
+                return await self._stop(config, signals, 0)
         finally:
             for number in numbers:
                 loop.remove_signal_handler(number)
@@ -185,6 +190,14 @@ class Supervisor:
 
     async def _roll(self) -> None:
         """Replace each worker by a new one, one after the other."""
+        self._notifier.reloading()
+        try:
+            await self._replace_all()
+        finally:
+            if not self._stopping.is_set():
+                self._notifier.ready()
+
+    async def _replace_all(self) -> None:
         log.info("replacing %d workers", len(self._listeners))
         for index in range(len(self._listeners)):
             new = await self._start(index)
@@ -199,6 +212,7 @@ class Supervisor:
     async def _stop(self, config: Config, signals: "asyncio.Queue[int]", status: int) -> int:
         """End every worker."""
         self._stopping.set()
+        self._notifier.stopping()
         self._close_listeners()  # what came to a queue that nobody empties would wait for the end of the drain
         if self._rolling is not None:
             self._rolling.cancel()

@@ -35,15 +35,19 @@ class Watched:
 
 
 class Watcher:
-    """Looks at files every `seconds()`; 0 is never, but for `nudge`, which has all of them read again."""
+    """Looks at files every `seconds()`; 0 is never, but for `nudge`, which has all of them read again; `on_nudged` is
+    called when they were."""
 
     def __init__(
         self,
         files: Sequence[Watched],
         seconds: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        *,
+        on_nudged: Callable[[], None] = lambda: None,
     ) -> None:
         self._files = files
+        self._on_nudged = on_nudged
         self._seconds = seconds
         self._sleep = sleep
         self._nudged = asyncio.Event()
@@ -58,6 +62,8 @@ class Watcher:
             is_forced = await self._wait()
             for file in self._files:
                 await self.look(file, is_forced=is_forced)
+            if is_forced:
+                self._on_nudged()
 
     async def look(self, file: Watched, *, is_forced: bool = False) -> None:
         """Tell the owner of a file where it has changed, or in any case."""
