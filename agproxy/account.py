@@ -3,15 +3,18 @@
 Values only. Where accounts are kept is `accounts`' matter, which of them serves next is `pool`'s.
 """
 
-from collections.abc import Mapping
+import base64
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from hashlib import sha256
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from .credentials import Credential
 
 GEMINI, VERTEX, CODE_ASSIST = "gemini", "vertex", "code_assist"
 UPSTREAMS = (GEMINI, VERTEX, CODE_ASSIST)
+_LEAST_SECRET = 6  # characters; a shorter word may stand in a message by chance, and is no real key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,12 @@ class Account:
     proxy: str = field(default="", repr=False)
 
     @property
+    def secrets(self) -> tuple[str, ...]:
+        """All of it that must not be shown."""
+        own = self.credential.secrets if self.credential is not None else ()
+        return (self.key, *own, *secrets_of_url(self.proxy))
+
+    @property
     def quota(self) -> str:
         """Whose limits it shares."""
         return f"project:{self.project}" if self.project else self.id
@@ -95,3 +104,23 @@ def from_environment(environ: Mapping[str, str]) -> tuple[Account, ...]:
         if found:
             return tuple(found.values())
     return ()
+
+
+# --- secrets in what others write --------------------------------------------------------------------------------
+
+
+def secrets_of_url(url: str) -> tuple[str, ...]:
+    """The user and password in a URL, in each way in which a server may quote them."""
+    written = url.partition("://")[2].rpartition("@")[0]
+    if not written:
+        return ()
+    login = unquote(written)
+    return written, login, login.partition(":")[2], base64.b64encode(unquote_to_bytes(written)).decode()
+
+
+def hide(text: str, secrets: Iterable[str]) -> str:
+    """The text without these secrets, as they are or percent-encoded: for passing on what others wrote."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):  # one may be a part of another
+        if len(secret) >= _LEAST_SECRET:
+            text = text.replace(secret, "...").replace(quote(secret, safe=""), "...")
+    return text

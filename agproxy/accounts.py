@@ -27,6 +27,7 @@ from .account import Account, key_id
 from .credentials import API_KEY as GEMINI_API_KEY
 from .credentials import Credential
 from .errors import ConfigError
+from .masking import hide_secrets
 from .traits import Traits
 
 VERSION = 1
@@ -35,11 +36,6 @@ _MOST_KEY_CHARACTERS = 4096  # keys have 39 to 60; a header of upstream's server
 _MOST_LABEL_CHARACTERS = 100
 _MOST_EMAIL_CHARACTERS = 254  # RFC 5321, 4.5.3.1.3
 _ASSIGNMENT = re.compile(r"(?:export\s+|set\s+)?[A-Za-z_]\w*\s*=")
-# What keys and tokens look like: known beginnings, or a long word of small and capital letters and digits.
-_SECRET = re.compile(
-    r"(?<!\w)(?:AIza|AQ\.|ya29\.|sk-|GOCSPX-|1//)[\w.\-/]{8,}"
-    r"|(?<!\w)(?=\w*[a-z])(?=\w*[A-Z])(?=\w*\d)\w{24,}(?!\w)"
-)
 
 
 class BadDocument(ValueError):
@@ -242,16 +238,6 @@ def check_email(text: str) -> str:
     return email
 
 
-def mask(key: str) -> str:
-    """A key as it may be shown: eight characters of a long one, none of a short one."""
-    return f"{key[:4]}...{key[-4:]}" if len(key) >= 24 else "..."
-
-
-def hide_secrets(text: str) -> str:
-    """The text with what looks like a key or token masked: for quoting what a user typed."""
-    return _SECRET.sub(lambda match: mask(match[0]), text)
-
-
 def _quote(word: str) -> str:
     return repr(hide_secrets(word)[:80])
 
@@ -335,7 +321,7 @@ class Entry:
     def name(self) -> str:
         """What people call it: id and label, fit for a terminal."""
         name = f"{self.record.id} ({self.record.label})" if self.record.label else self.record.id
-        return name if name.isprintable() else ascii(name)
+        return hide_secrets(name if name.isprintable() else ascii(name))
 
 
 def merge(environment: Iterable[Account], document: Document) -> tuple[Entry, ...]:

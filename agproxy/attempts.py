@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from .account import Account
+from .account import Account, hide, secrets_of_url
 from .config import Config
 from .cooldowns import Cause, cause_of, error_of
 from .entries import Step
@@ -47,6 +47,8 @@ class TokenSource(Protocol):
     """Where accounts without a key have their tokens from."""
 
     async def token(self, account: Account) -> str: ...
+
+    def known(self, account: Account) -> str: ...
 
     def forget(self, account: Account) -> None: ...
 
@@ -153,6 +155,7 @@ class Attempts:
     def _failed(self, run: _Run, ticket: Ticket, error: GatewayError) -> GatewayError | None:
         """Learn from a failure. The error that ends the request, None where another attempt may be made."""
         account, progress = ticket.account, run.progress
+        self.hide_secrets(error, account)
         log.debug("%s: attempt %d on %s: %s", progress.request.id, run.count, account.id, error.message)
         cause = cause_of(error)
         progress.outcomes.append(f"{account.id}={error.status}")
@@ -185,6 +188,11 @@ class Attempts:
         if error.retry is Retry.NEXT_ACCOUNT:
             run.account = None
         return None
+
+    def hide_secrets(self, error: GatewayError, account: Account) -> None:
+        """Take out of an error's words what upstream quotes of the account: they go to the client and into files."""
+        token = self.tokens.known(account) if self.tokens is not None else ""
+        error.reword(hide(error.message, (*account.secrets, token, *secrets_of_url(self._config().upstream_proxy))))
 
     def _can_renew(self, run: _Run, account: Account, error: GatewayError) -> bool:
         """Whether the token may merely have been old: then the same account is asked once more with a new one."""

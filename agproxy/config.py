@@ -15,6 +15,7 @@ from typing import Any
 
 from . import jsontext
 from .errors import ConfigError
+from .masking import hide_secrets
 
 PREFIX = "AGPROXY_"
 # Variables with our prefix that are not settings of Config: the folder is needed before config.json can be read, and
@@ -629,7 +630,7 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str], file_values: Mapp
         try:
             values[setting.name] = parse(setting, value)
         except ValueError as error:
-            shown = "" if setting.secret else f" {str(value)[:80]!r}:"
+            shown = "" if setting.secret else f" {hide_secrets(str(value))[:80]!r}:"
             raise ConfigError(f"{source}:{shown} {error}") from None
         sources[setting.name] = source
 
@@ -648,6 +649,9 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str], file_values: Mapp
     for name, value in flags.items():
         take(BY_NAME[name], value, BY_NAME[name].flag)
     config = Config(**values)
+    if any(character in config.upstream_url for character in "@?#"):
+        source = sources["upstream_url"]
+        raise ConfigError(f"{source}: a URL without user, password and query was expected: keys belong into accounts")
     if config.allow_lan_access and sources["host"] == "default":
         config = Config(**(values | {"host": "0.0.0.0"}))
         sources["host"] = sources["allow_lan_access"]

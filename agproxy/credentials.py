@@ -49,6 +49,10 @@ class OAuthUser:
     refresh_token: str = field(repr=False)
     token_url: str = TOKEN_URL
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        return self.client_secret, self.refresh_token
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
@@ -58,6 +62,10 @@ class Command:
     timeout_seconds: float = 30.0
     life_seconds: float = _USUAL_LIFE_SECONDS
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        return ()  # its words are no secret to who can run it; what it prints is
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
@@ -65,6 +73,10 @@ class Metadata:
 
     service_account: str = "default"
     host: str = ""
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +87,10 @@ class ServiceAccount:
     private_key: str = field(repr=False)
     private_key_id: str = ""
     token_url: str = TOKEN_URL
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        return (self.private_key,)
 
 
 Credential = OAuthUser | Command | Metadata | ServiceAccount

@@ -74,6 +74,11 @@ class GatewayError(Exception):
         if retry is not None:
             self.retry = retry
 
+    def reword(self, message: str) -> None:
+        """Take another message, so that the old one is nowhere left."""
+        self.message = message
+        self.args = (message,)
+
 
 class InvalidRequest(GatewayError):
     """The body cannot be served as it is; `param` names the part."""

@@ -548,6 +548,7 @@ class Gateway:
                 if token is None:
                     break
         except GatewayError as error:
+            self._upstream.attempts.hide_secrets(error, account)
             log.warning("the model list of upstream could not be had: %s", error.message)
         except ValueError:
             log.warning("the model list of upstream could not be had: it is not JSON")

@@ -57,12 +57,12 @@ def is_loopback(address: str) -> bool:
 class HttpRequest:
     """One request with its whole body. `path` is as sent, still percent-encoded; `peer` is the client's address.
 
-    repr leaves out headers and body: they hold the client's key and its prompt.
+    repr leaves out query, headers and body: they hold the client's key and its prompt.
     """
 
     method: str
     path: str
-    query: str
+    query: str = field(repr=False)
     headers: Headers = field(repr=False)
     body: bytes = field(repr=False)
     peer: str

@@ -17,6 +17,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from ..config import SETTINGS
 from ..errors import ConfigError
 from . import version
 from .colour import complain
@@ -99,6 +100,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             unknown = [word for word in unknown if word.startswith("-")]
     if unknown:
         chosen = commands.choices[arguments[0]]
-        hint = nearest(unknown[0].partition("=")[0], chosen._option_string_actions)
-        chosen.error(f"unknown argument {unknown[0]!r}{hint}")
+        word = unknown[0].partition("=")[0] if unknown[0].startswith("-") else unknown[0]  # never a flag's value
+        secret = next((s for s in SETTINGS if s.secret and s.flag == word), None)
+        if secret is not None:
+            chosen.error(
+                f"{word} is no flag, since every process of this machine can read flags, and your shell may have "
+                f"written it down: set {secret.variable}, or {secret.key} in config.json"
+            )
+        chosen.error(f"unknown argument {word!r}{nearest(word, chosen._option_string_actions)}")
     return options

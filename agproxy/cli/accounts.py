@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from .. import accounts, config, credentials, pool, traits
 from ..accounts import Document, Entry, Record
 from ..errors import ConfigError
+from ..masking import mask
 from . import account_files, account_limits, account_traits, colour, common, login, probe, term
 from .common import EXIT_FAILED, add_home, home_of
 from .probe import Outcome
@@ -209,7 +210,7 @@ def _add(options: argparse.Namespace) -> int:
             outcome = "already there" if before.find(id) == after.find(id) else "already there, changed"
         also = f"; {entry.variable} brings it too, and it counts once" if entry.variable else ""
         state = "" if entry.record.is_enabled else ", disabled"
-        print(f"{outcome}: {entry.name} {accounts.mask(entry.record.key or '')}{state}{also}")
+        print(f"{outcome}: {entry.name} {mask(entry.record.key or '')}{state}{also}")
     return 0
 
 
@@ -314,7 +315,7 @@ def _list(options: argparse.Namespace) -> int:
                 (term.plain(entry.record.kind), ""),
                 _state(entry),
                 ("+".join(_sources(entry)), ""),
-                (accounts.mask(entry.record.key) if entry.record.key is not None else "-", ""),
+                (mask(entry.record.key) if entry.record.key is not None else "-", ""),
             ]
             for entry in entries
         ]
@@ -354,7 +355,7 @@ def _shown(entry: Entry) -> dict[str, Any]:
         "enabled": record.is_enabled,
         "usable": record.is_enabled and entry.is_known,
         "source": _sources(entry),
-        "key": accounts.mask(record.key) if record.key is not None else None,
+        "key": mask(record.key) if record.key is not None else None,
     }
 
 

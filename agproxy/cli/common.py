@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import config
-from ..accounts import hide_secrets
 from ..config import SETTINGS, Loaded, Setting
 from ..io import home as home_io
+from ..masking import hide_secrets
 from .colour import complain
 
 if TYPE_CHECKING:

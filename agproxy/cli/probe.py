@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .. import jsontext
-from ..accounts import Entry, account_of, mask
+from ..account import hide
+from ..accounts import Entry, account_of
 from ..config import Config
 from ..errors import GatewayError, UpstreamFailed
 from ..http11 import Send
+from ..masking import mask
 
 if TYPE_CHECKING:
     from ..io.tokens import Tokens
@@ -95,6 +97,8 @@ async def _call(settings: Config, send: Send, tokens: "Tokens", entry: Entry, mo
         fault = f"no answer within {seconds:g} s"
     except GatewayError as error:
         # Upstream may quote the key, and this command need not name itself.
-        quoted = error.message.replace(key, mask(key)) if len(key) >= _LEAST_KEY else error.message
+        quoted = (
+            hide(error.message.replace(key, mask(key)), account.secrets) if len(key) >= _LEAST_KEY else error.message
+        )
         fault = quoted.removesuffix(" Check it with: agproxy accounts test")
     return Outcome(status=status, milliseconds=round((time.monotonic() - started) * 1000), fault=fault)

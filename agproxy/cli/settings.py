@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import config
 from ..config import BY_NAME, SETTINGS, Loaded, Setting
 from ..errors import ConfigError
+from ..masking import hide_secrets
 from .colour import BOLD, DIM, paint, warn
 from .common import add_settings, groups, home_of, load, nearest
 
@@ -56,7 +57,7 @@ def _find(name: str) -> Setting:
     for setting in SETTINGS:
         if name.lower().replace("-", "_") == setting.name or name in (setting.variable, setting.key):
             return setting
-    raise ConfigError(f"no setting is called {name!r}{nearest(name.lower().replace('-', '_'), BY_NAME)}")
+    raise ConfigError(f"no setting is called {hide_secrets(name)!r}{nearest(name.lower().replace('-', '_'), BY_NAME)}")
 
 
 def _value(setting: Setting, loaded: Loaded) -> str:

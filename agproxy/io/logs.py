@@ -1,15 +1,33 @@
-"""Where log lines go: standard error, one line each, time in UTC."""
+"""Where log lines go: standard error, one line each, time in UTC.
+
+A traceback follows its line. What an exception says is told only where it speaks of the program: a ValueError or a
+KeyError of Python's own quotes what it stumbled over, which may be a key or a prompt.
+"""
 
 import logging
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 
 from .. import jsontext
+from ..errors import ConfigError, GatewayError
 
 LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
 ACCESS = "agproxy.access"
+
+
+# They speak of names and types, or their messages are written here.
+_SPEAKING = (AttributeError, TypeError, NameError, ImportError, OSError, GatewayError, ConfigError)
+
+_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
+def _said(error: BaseException) -> str:
+    name = type(error).__name__
+    return f"{name}: {error}" if isinstance(error, _SPEAKING) else f"{name} (what it says is not logged)"
 
 
 class _Lines(logging.Formatter):
@@ -23,7 +41,17 @@ class _Lines(logging.Formatter):
         if second != self._second:
             self._second = second
             self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._stamp}Z {record.levelname} {record.name}: {record.message}"
+        # Of asyncio's the first line: the rest is the repr of a task with what its exception says.
+        message = record.message if record.name != "asyncio" else record.message.partition("\n")[0]
+        return f"{self._stamp}Z {record.levelname} {record.name}: {message}"
+
+    def formatException(self, ei: _ExcInfo) -> str:
+        error, lines = ei[1], []
+        while error is not None:
+            frames = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)))
+            lines.append(f"Traceback (most recent call last):\n{frames}{_said(error)}")
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        return "\nafter:\n".join(lines)
 
     def usesTime(self) -> bool:
         return False
@@ -65,3 +93,4 @@ def set_up(level: str, form: str = "text") -> None:
     root.handlers[:] = [handler]
     root.propagate = False
     root.setLevel(LEVELS[level])
+    logging.getLogger("asyncio").handlers[:] = [handler]  # what it says of tasks that failed

@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 import h11
 
+from ..account import hide
 from ..errors import ConfigError, Retry, UpstreamFailed
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
@@ -45,6 +46,12 @@ class Proxy:
     @property
     def place(self) -> str:
         return f"{self.scheme}://{join_host(self.host, self.port)}"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What a proxy may quote and nobody should see."""
+        user, password = self.user.decode("latin-1"), self.password.decode("latin-1")
+        return (password, f"{user}:{password}", (self.authorization or "").removeprefix("Basic "))
 
     @property
     def authorization(self) -> str | None:
@@ -211,7 +218,8 @@ async def _open_connect(dialogue: Dialogue, proxy: Proxy, host: str, port: int) 
     except h11.RemoteProtocolError:
         raise _refused(proxy, "its answer is not HTTP") from None
     if not 200 <= event.status_code < 300:
-        reason = "".join(c for c in event.reason.decode("latin-1") if c.isprintable())[:80]
+        reason = "".join(c for c in event.reason.decode("latin-1") if c.isprintable())
+        reason = hide(reason, proxy.secrets)[:80]
         retry = Retry.NEVER if event.status_code == 407 else None
         why = f"it answered {event.status_code} {reason}".rstrip()
         raise UpstreamFailed(_refused(proxy, why).message, code="upstream_proxy", retry=retry)

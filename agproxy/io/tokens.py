@@ -16,10 +16,11 @@ from dataclasses import replace
 import h11
 
 from .. import __version__, credentials
-from ..account import Account
+from ..account import Account, hide
 from ..credentials import Command, Credential, Metadata, OAuthUser, ServiceAccount, Token
-from ..errors import CredentialRevoked, UpstreamAuthFailed, UpstreamFailed
+from ..errors import CredentialRevoked, GatewayError, UpstreamAuthFailed, UpstreamFailed
 from ..http11 import Call, Send
+from ..masking import hide_secrets
 
 log = logging.getLogger("agproxy.tokens")
 
@@ -56,6 +57,11 @@ class Tokens:
             raise CredentialRevoked(revoked)
         # Shielded: a request that goes away leaves the fetch to the others that wait for it.
         return (await asyncio.shield(self._fetch(account))).value
+
+    def known(self, account: Account) -> str:
+        """The token that was had last, "" for none."""
+        token = self._tokens.get(account.id)
+        return token.value if token is not None else ""
 
     def forget(self, account: Account) -> None:
         """Upstream refused an account's token: the next one is fetched anew."""
@@ -115,7 +121,11 @@ class Tokens:
             body = await answer.read()
         finally:
             answer.close()
-        return credentials.decode_token(answer.status, body, self._now())
+        try:
+            return credentials.decode_token(answer.status, body, self._now())
+        except GatewayError as error:  # the endpoint may quote what it was given
+            error.reword(hide(error.message, account.secrets))
+            raise
 
 
 # --- the user's command ----------------------------------------------------------------------------------------
@@ -158,6 +168,7 @@ def _shown(data: bytes) -> str:
     """The last words on standard error, on one line."""
     text = " ".join(data.decode("utf-8", "replace").split())
     plain = "".join(c if c.isprintable() else "?" for c in text)
+    plain = hide_secrets(plain)
     return plain if len(plain) <= _MOST_SHOWN else "..." + plain[-_MOST_SHOWN:]
 
 

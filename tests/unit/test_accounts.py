@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from agproxy import accounts, pool
+from agproxy import accounts, masking, pool
 from agproxy.accounts import BadDocument, Document, NewerDocument
 from agproxy.cli import account_files
 from agproxy.errors import ConfigError
@@ -162,9 +162,9 @@ def test_an_email_has_one_at_sign_and_no_spaces():
 
 
 def test_a_mask_shows_eight_characters_of_a_long_key_and_nothing_of_a_short_one():
-    assert accounts.mask(KEY) == "AIza...3f9k"
-    assert accounts.mask("short-key-of-23-letters") == "..."
-    assert accounts.mask("") == "..."
+    assert masking.mask(KEY) == "AIza...3f9k"
+    assert masking.mask("short-key-of-23-letters") == "..."
+    assert masking.mask("") == "..."
 
 
 @pytest.mark.parametrize(
@@ -174,14 +174,14 @@ def test_a_mask_shows_eight_characters_of_a_long_key_and_nothing_of_a_short_one(
 )  # fmt: skip
 def test_secrets_are_hidden_wherever_they_stand(secret):
     for around in ("{}", "--key={}", "invalid choice: '{}' (choose)", "a {} b"):
-        hidden = accounts.hide_secrets(around.format(secret))
+        hidden = masking.hide_secrets(around.format(secret))
         assert secret not in hidden
         assert around.split("{}")[0] in hidden
 
 
 def test_common_words_are_not_hidden():
     plain = "--max-upstream-connections gemini-2.5-flash-lite key-8f1f0ac3d2 /home/me/.config/agproxy task-force-alpha"
-    assert accounts.hide_secrets(plain) == plain
+    assert masking.hide_secrets(plain) == plain
 
 
 # --- changes

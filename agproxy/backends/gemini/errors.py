@@ -21,6 +21,7 @@ from ...errors import (
     UpstreamRejected,
 )
 from ...http11 import Headers, find
+from ...masking import KEYS
 
 # ErrorInfo.reason of a 400 -> the account is at fault, not the request.
 _ACCOUNT_REASONS = frozenset(
@@ -52,7 +53,7 @@ _TOO_LONG = re.compile(r"exceeds the maximum number of tokens|input token count"
 _BAD_SIGNATURE = re.compile(r"(?:corrupted|invalid) thought.?signature", re.IGNORECASE)
 FOREIGN_SIGNATURE = "foreign_signature"
 # Whose account it is, is no business of the client: keys, and the project's number.
-_PRIVATE = re.compile(r"\bAIza[\w-]{16,}|(?<=\bproject_number:)\d+|(?<=\bprojects/)\d+|(?<=\bproject )\d{6,}")
+_PRIVATE = re.compile(KEYS + r"|(?<=\bproject_number:)\d+|(?<=\bprojects/)\d+|(?<=\bproject )\d{6,}")
 _DURATION_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "ns": 1e-9}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|us|ns|h|m|s))+")
 
