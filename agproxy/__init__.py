@@ -14,7 +14,7 @@ circle (`tests/test_layers.py` holds this):
     aside, places, targets, attempts, exchange, ledger,
       media, resources, gateway                     exchanges with upstream: the only orchestration
     io/*                                            sockets, files, logs: the only code that touches the world
-    embed                                           wires the parts together, in whatever event loop is there
+    egress, embed                                   wires the parts together, in whatever event loop is there
     cli/*                                           the command line
 
 A program of your own runs it with `await agproxy.serve(config)`: see `agproxy.embed`.

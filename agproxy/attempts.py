@@ -192,7 +192,9 @@ class Attempts:
     def hide_secrets(self, error: GatewayError, account: Account) -> None:
         """Take out of an error's words what upstream quotes of the account: they go to the client and into files."""
         token = self.tokens.known(account) if self.tokens is not None else ""
-        error.reword(hide(error.message, (*account.secrets, token, *secrets_of_url(self._config().upstream_proxy))))
+        secrets = (*account.secrets, token, *secrets_of_url(self._config().upstream_proxy))
+        error.reword(hide(error.message, secrets))
+        error.param = error.param and hide(error.param, secrets)
 
     def _can_renew(self, run: _Run, account: Account, error: GatewayError) -> bool:
         """Whether the token may merely have been old: then the same account is asked once more with a new one."""

@@ -79,6 +79,15 @@ class Metadata:
         return ()
 
 
+METADATA_HOST = "metadata.google.internal"
+
+
+def metadata_place(metadata: Metadata, environ: Mapping[str, str]) -> tuple[str, int]:
+    """Host and port of the metadata server. Raises ValueError where the port is none."""
+    host, _, port = (metadata.host or environ.get("GCE_METADATA_HOST") or METADATA_HOST).partition(":")
+    return host, int(port or 80)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceAccount:
     """A service account's key file."""

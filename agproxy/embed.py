@@ -25,9 +25,11 @@ from pathlib import Path
 from . import pool
 from .account import share_of
 from .config import SETTINGS, Config, check_served
+from .egress import places
 from .gateway import Gateway
 from .http11 import Send
 from .io import listen
+from .io.egress import Egress
 from .io.fetch import Fetcher
 from .io.journal import FILE as JOURNAL_FILE
 from .io.journal import JournalFile
@@ -49,11 +51,12 @@ _SIMULATED = pool.Account(id="simulated", key="simulated-key", label="simulator"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
-    """A way to upstream: `send` makes calls below `base_url` with the key of one of the accounts. real_url: the same
-    where the answers are simulated, for when accounts come."""
+    """A way to upstream: `send` makes calls below `base_url` with the key of one of the accounts, and to no host that
+    `egress` does not let through. real_url: the same where the answers are simulated, for when accounts come."""
 
     send: Send
     lines: Lines
+    egress: Egress
     base_url: str
     real_url: str
     accounts: tuple[pool.Account, ...]
@@ -84,6 +87,7 @@ class Running:
         new = replace(config, **kept)
         check_served(new, self.hosts)
         self.gateway.config = self.server.config = self.reach.lines.config = new
+        self._allow(self.gateway.pool.accounts)
         return waiting
 
     def renew_certificate(self) -> None:
@@ -100,7 +104,14 @@ class Running:
             if self.gateway.config.simulate == "on":
                 return
             self.gateway.base_url = self.reach.real_url
-        self.gateway.use_accounts(_shares(accounts, self.worker))
+        known = _shares(accounts, self.worker)
+        self._allow(known)
+        self.gateway.use_accounts(known)
+
+    def _allow(self, accounts: tuple[pool.Account, ...]) -> None:
+        is_real = self.gateway.base_url == self.reach.real_url
+        upstream = "" if is_real else self.gateway.base_url
+        self.reach.egress.allow(places(self.gateway.config, accounts, os.environ, upstream))
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -171,7 +182,7 @@ async def listening(
         revoker = None if home is None else Revoker(home)
         if revoker is not None:
             stack.push_async_callback(revoker.close)
-        tokens = Tokens(reach.send, time.time)
+        tokens = Tokens(reach.send, time.time, reach.egress)
         stack.push_async_callback(tokens.close)
         fetcher = Fetcher(config)
         stack.push_async_callback(fetcher.close)
@@ -249,11 +260,13 @@ async def reaching(config: Config, accounts: tuple[pool.Account, ...]) -> AsyncI
         if is_simulated:
             base_url = await stack.enter_async_context(_simulator(config))
             accounts = (_SIMULATED,)
-        lines = Lines(config)
+        egress = Egress(places(config, accounts, os.environ, base_url if is_simulated else ""))
+        lines = Lines(config, egress)
         stack.push_async_callback(lines.close)
         yield Reach(
             send=lines.send,
             lines=lines,
+            egress=egress,
             base_url=f"{base_url}/{config.upstream_version}",
             real_url=f"{real_url}/{config.upstream_version}",
             accounts=accounts,

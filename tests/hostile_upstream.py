@@ -18,12 +18,14 @@ STATUSES |= {429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE"}
 
 
 class HostileUpstream:
-    """`answer`: the text that a good call gets. `token`: what the token endpoint gives. `hangs` is set by a call that
+    """`answer`: the text that a good call gets. `token`: what the token endpoint gives. `elsewhere`: the base URL that
+    redirects lead to, its own where that is empty. `hangs` is set by a call that
     gets no answer, until `release`."""
 
     def __init__(self, answer: str, token: str) -> None:
         self.answer = answer
         self.token = token
+        self.elsewhere = ""
         self.port = 0
         self.targets: list[str] = []
         self.heads: list[str] = []
@@ -41,7 +43,7 @@ def error_body(status: int, words: str) -> bytes:
     error: dict[str, Any] = {"code": status, "message": words, "status": STATUSES.get(status, "UNKNOWN")}
     info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "WHATEVER", "metadata": {"key": words}}
     debug = {"@type": "type.googleapis.com/google.rpc.DebugInfo", "detail": words}
-    field = {"field": "contents", "description": words}
+    field = {"field": f"contents {words}", "description": words}
     bad = {"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": [field]}
     return json.dumps({"error": error | {"details": [info, debug, bad]}}).encode()
 
@@ -139,7 +141,9 @@ def serving(answer: str, token: str) -> Iterator[HostileUpstream]:
 
         def do_redirect(self, word: str) -> None:
             self.send_response(302)
-            self.send_header("location", f"{upstream.url}/elsewhere?key={urllib.parse.quote(self.given())}")
+            self.send_header(
+                "location", f"{upstream.elsewhere or upstream.url}/elsewhere?key={urllib.parse.quote(self.given())}"
+            )
             self.send_header("content-length", "0")
             self.end_headers()
 

@@ -43,7 +43,7 @@ def call(port, path="/", *, body=b"", method="POST", headers=(), scheme="http", 
 @contextlib.asynccontextmanager
 async def calling(**settings):
     """A client; at the end it is closed and holds nothing."""
-    client = Client(replace(Config(), **settings))
+    client = Client(replace(Config(), **settings), None)
     try:
         yield client
     finally:
@@ -1693,4 +1693,4 @@ def test_a_proxys_login_is_not_in_its_repr():
 def test_making_a_client_reads_no_certificates(monkeypatch):
     """It would cost start-up about as much as all the rest."""
     monkeypatch.setattr(dial.certifi, "contents", lambda: pytest.fail("read at start"))
-    Client(Config())
+    Client(Config(), None)

@@ -11,9 +11,13 @@ from agproxy.backends.gemini.upstreams import fit
 from agproxy.config import Config
 from agproxy.errors import UpstreamFailed
 from agproxy.http11 import Call
+from agproxy.io.egress import Egress, Place
 from agproxy.io.lines import Lines
 from agproxy.targets import target_of
 
+HOSTS = [
+    Place(host=host, port=port, why=()) for host, port in (("upstream.invalid", 80), ("127.0.0.1", 1), ("127.0.0.1", 2))
+]
 PLAIN = Config(allow_plain_http=True, connect_timeout_seconds=5.0)
 
 
@@ -29,7 +33,7 @@ def no_proxies(monkeypatch):
 
 def fault(*calls, config=PLAIN):
     async def main():
-        lines = Lines(config)
+        lines = Lines(config, Egress(HOSTS))
         faults = []
         try:
             for one in calls:
@@ -54,7 +58,7 @@ def test_a_call_that_names_a_proxy_goes_through_it_and_the_others_do_not():
 
 def test_settings_that_change_reach_the_lines_through_proxies_too():
     async def main():
-        lines = Lines(PLAIN)
+        lines = Lines(PLAIN, Egress(HOSTS))
         with pytest.raises(UpstreamFailed):
             await lines.send(call("http://127.0.0.1:1"))
         lines.config = Config(allow_plain_http=False)

@@ -86,6 +86,8 @@ def _line() -> str:
 
 
 async def _sign_in(client: oauth.Client, options: argparse.Namespace, settings: Config) -> tuple[str, str | None]:
+    from ..egress import places_of
+    from ..io.egress import Egress
     from ..io.lines import Lines
 
     came: asyncio.Queue[str] = asyncio.Queue()
@@ -93,7 +95,7 @@ async def _sign_in(client: oauth.Client, options: argparse.Namespace, settings: 
         server = await asyncio.start_server(lambda r, w: _come_back(r, w, came), "127.0.0.1", options.port)
     except OSError as error:
         raise ConfigError(f"--port {options.port}: {error.strerror or error}") from None
-    lines = Lines(settings)
+    lines = Lines(settings, Egress(places_of([(client.token_url, "accounts login", "")], settings, os.environ)))
     try:
         port = server.sockets[0].getsockname()[1]
         attempt = oauth.SignIn(

@@ -4,6 +4,7 @@ Goes straight to the configured upstream, never to the embedded simulator: that 
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,15 +44,19 @@ def _parse(body: bytes) -> Any:
 
 async def call_all(settings: Config, entries: Sequence[Entry], model: str, seconds: float) -> list[Outcome]:
     """The outcomes in the accounts' order. seconds: for one call in all."""
-    from ..io.lines import Lines  # here, so that the other commands start without TLS's weight
+    from ..egress import places  # here, so that the other commands start without TLS's weight
+    from ..io.egress import Egress
+    from ..io.lines import Lines
     from ..io.tokens import Tokens
 
-    lines = Lines(settings)
-    tokens = Tokens(lines.send, time.time)
-    places = asyncio.Semaphore(_MOST_AT_ONCE)
+    known = [account_of(entry) for entry in entries if entry.is_known]
+    egress = Egress(places(settings, known, os.environ))
+    lines = Lines(settings, egress)
+    tokens = Tokens(lines.send, time.time, egress)
+    turns = asyncio.Semaphore(_MOST_AT_ONCE)
 
     async def call(entry: Entry) -> Outcome:
-        async with places:
+        async with turns:
             return await _call(settings, lines.send, tokens, entry, model, seconds)
 
     try:

@@ -27,11 +27,12 @@ def add(commands: "Commands") -> None:
     parser = commands.add_parser(
         "config",
         help="the value of each setting, and where it came from",
-        usage="agproxy config [NAME ...] [--json] [--home DIR] [--SETTING VALUE ...]",
+        usage="agproxy config [NAME ... | --egress] [--json] [--home DIR] [--SETTING VALUE ...]",
         description=_DESCRIPTION,
     )
     parser.add_argument("names", metavar="NAME", nargs="*", help="tell all about this setting (port, AGPROXY_PORT ...)")
-    parser.add_argument("--json", action="store_true", help="print a JSON object, by setting")
+    parser.add_argument("--egress", action="store_true", help="every host that the gateway would connect to, and why")
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
     add_settings(parser, is_shown=False)
     parser.set_defaults(run=run)
 
@@ -40,6 +41,12 @@ def run(options: argparse.Namespace) -> int:
     loaded = load(options, os.environ)
     for warning in loaded.warnings:
         warn(warning)
+    if options.egress:
+        if options.names:
+            raise ConfigError("--egress: the list is of all settings and accounts, name none")
+        from . import egress  # here, since it needs the parts that connect
+
+        return egress.show(loaded.config, home_of(options, os.environ), as_json=options.json)
     chosen = [_find(name) for name in options.names]
     if options.json:
         print(json.dumps({s.name: _as_json(s, loaded) for s in chosen or SETTINGS}, indent=2, ensure_ascii=False))

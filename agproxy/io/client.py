@@ -26,9 +26,10 @@ from ..config import Config
 from ..errors import Overloaded, Retry, UpstreamFailed
 from ..http11 import Call, Follower, Headers, find
 from .coding import CodingError, Inflater, TooLarge, coding_of
-from .dial import PORTS, Dialer, Origin, Resolver
+from .dial import Dialer, Origin, Resolver
+from .egress import Egress
 from .plain import AnswerReader, write_request
-from .proxy import ProxyRules, is_loopback_host
+from .proxy import PORTS, ProxyRules, is_loopback_host
 
 _MAX_INFORMATIONAL = 16
 # A request's body is written in pieces of this size, each when the one before it has left: given to TLS as a whole, a
@@ -624,12 +625,12 @@ def _shutting_down() -> UpstreamFailed:
 
 
 class Client:
-    """Sends calls. Connections are kept and used again; `close` cuts them all."""
+    """Sends calls. Connections are kept and used again; `close` cuts them all. egress, resolver: as `Dialer` has it."""
 
-    def __init__(self, config: Config, resolver: Resolver | None = None) -> None:
+    def __init__(self, config: Config, egress: Egress | None, resolver: Resolver | None = None) -> None:
         self._config = config
         self._rules = ProxyRules(config.upstream_proxy, os.environ)
-        self._dialer = Dialer(config, resolver)
+        self._dialer = Dialer(config, egress, resolver)
         self._buffer = memoryview(bytearray(_READ_BYTES))
         self._origin = lru_cache(maxsize=64)(self._find_origin)
         self._pools: dict[Origin, _Pool] = {}
@@ -721,6 +722,7 @@ class Client:
         """A connection that is free for one call: a resting one, or a new one."""
         if self._is_closed:
             raise _shutting_down()
+        self._dialer.check(origin)  # a connection that rests may lead to what the configuration has no more
         pool = self._pools.get(origin)
         if pool is None:
             pool = self._pools[origin] = _Pool(self._config.max_upstream_connections)

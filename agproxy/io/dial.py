@@ -1,5 +1,7 @@
 """From an origin to an open connection: its name's addresses, TCP, the proxy's handshake, TLS.
 
+Every socket that leads out of this process is made here, once `egress` has said that it may.
+
 Follows RFC 8305 for hosts with several addresses, RFC 8446 and RFC 9110, section 4.3.4 for TLS by way of the ssl
 module's defaults. Knows nothing of HTTP beyond the proxy's handshake. All that can go wrong is raised as
 UpstreamFailed, which names the host and the cause.
@@ -19,10 +21,10 @@ import certifi
 
 from ..config import Config
 from ..errors import Retry, UpstreamFailed
+from .egress import Egress
 from .names import Names
-from .proxy import Dialogue, Proxy, join_host, open_tunnel
+from .proxy import PORTS, Dialogue, Proxy, join_host, open_tunnel
 
-PORTS = {"http": 80, "https": 443}
 # RFC 8305, section 8: how long one address may be silent before the next one is tried beside it.
 _NEXT_ADDRESS_SECONDS = 0.25
 
@@ -49,17 +51,27 @@ class Origin:
 class Dialer:
     """Opens connections. Keeps the TLS context, made at the first need, and knows which names are being looked up.
 
-    resolver: gives a host's addresses, the only ones that are connected to; may raise what is to end the dialling.
+    egress: where connections may lead; None for whoever has a rule of its own (`fetch`). resolver: gives a host's
+    addresses, the only ones that are connected to; may raise what is to end the dialling.
     """
 
-    def __init__(self, config: Config, resolver: Resolver | None = None) -> None:
+    def __init__(self, config: Config, egress: Egress | None, resolver: Resolver | None = None) -> None:
         self.config = config
+        self._egress = egress
         self._names = Names()
         self._resolver = resolver or self.resolve
         self._context: ssl.SSLContext | None = None
 
+    def check(self, origin: Origin) -> None:
+        """Raises UpstreamFailed for an origin, or a proxy, that is no host of the configuration."""
+        if self._egress is not None:
+            self._egress.check(origin.host, origin.port)
+            if origin.proxy is not None:
+                self._egress.check(origin.proxy.host, origin.proxy.port)
+
     async def dial(self, origin: Origin, factory: Callable[[], _P]) -> _P:
         """A protocol made by `factory`, connected to the origin."""
+        self.check(origin)
         seconds = self.config.connect_timeout_seconds
         place = origin.place if origin.proxy is None else f"{origin.place} through {origin.proxy.place}"
         try:
@@ -148,6 +160,12 @@ class Dialer:
             context.set_alpn_protocols(["http/1.1"])
             self._context = context
         return self._context
+
+
+async def open_plain(egress: Egress, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection without TLS and proxy: to the metadata server, which has neither. Raises UpstreamFailed, OSError."""
+    egress.check(host, port)
+    return await asyncio.open_connection(host, port)
 
 
 async def _connect(addresses: Sequence[_Address]) -> socket.socket:

@@ -90,8 +90,9 @@ class Fetcher:
         self._resolve = resolve or self._look_up
         self._is_allowed = is_allowed
         self._rules = ProxyRules(config.upstream_proxy, os.environ)
-        self._direct = Client(limited, self._checked_addresses)
-        self._proxied = Client(limited)
+        # Its hosts are the client's choice, under the rules above: no list of the configuration's has them.
+        self._direct = Client(limited, None, self._checked_addresses)
+        self._proxied = Client(limited, None)
         self._places = asyncio.Semaphore(config.fetch_max_concurrent)
         self._waiting = 0
         self._private_hosts = frozenset(

@@ -9,14 +9,16 @@ from dataclasses import replace
 from ..config import Config
 from ..http11 import Call, UpstreamReply
 from .client import Client
+from .egress import Egress
 
 
 class Lines:
-    """Carries calls to upstream."""
+    """Carries calls to upstream, and nowhere that `egress` does not let through."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, egress: Egress) -> None:
         self._config = config
-        self._usual = Client(config)
+        self._egress = egress
+        self._usual = Client(config, egress)
         self._through: dict[str, Client] = {}
 
     @property
@@ -37,7 +39,7 @@ class Lines:
             return await self._usual.send(call)
         client = self._through.get(call.proxy)
         if client is None:
-            client = self._through[call.proxy] = Client(replace(self._config, upstream_proxy=call.proxy))
+            client = self._through[call.proxy] = Client(replace(self._config, upstream_proxy=call.proxy), self._egress)
         return await client.send(call)
 
     async def close(self) -> None:

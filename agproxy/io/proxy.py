@@ -17,6 +17,7 @@ import h11
 from ..account import hide
 from ..errors import ConfigError, Retry, UpstreamFailed
 
+PORTS = {"http": 80, "https": 443}
 _DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _MAX_REPLY_BYTES = 65536
 

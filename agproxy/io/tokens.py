@@ -21,11 +21,12 @@ from ..credentials import Command, Credential, Metadata, OAuthUser, ServiceAccou
 from ..errors import CredentialRevoked, GatewayError, UpstreamAuthFailed, UpstreamFailed
 from ..http11 import Call, Send
 from ..masking import hide_secrets
+from .dial import open_plain
+from .egress import Egress
 
 log = logging.getLogger("agproxy.tokens")
 
 _USER_AGENT = f"agproxy/{__version__}"
-_METADATA_HOST = "metadata.google.internal"
 _METADATA_SECONDS = 5.0
 _MOST_BYTES = 65536
 _MOST_SHOWN = 300
@@ -34,10 +35,12 @@ Sign = Callable[[str, bytes], bytes]
 
 
 class Tokens:
-    """The tokens of all accounts. `send` reaches token endpoints, `sign` makes RS256 signatures."""
+    """The tokens of all accounts. `send` reaches token endpoints, `egress` says where else a connection may lead,
+    `sign` makes RS256 signatures."""
 
-    def __init__(self, send: Send, now: Callable[[], float], sign: Sign | None = None) -> None:
+    def __init__(self, send: Send, now: Callable[[], float], egress: Egress, sign: Sign | None = None) -> None:
         self._send = send
+        self._egress = egress
         self._now = now
         self._sign = sign or sign_rs256
         self._tokens: dict[str, Token] = {}
@@ -109,7 +112,7 @@ class Tokens:
             case Command() as command:
                 token = credentials.decode_output(await run(command), command, self._now())
             case Metadata() as metadata:
-                status, body = await ask_metadata(metadata)
+                status, body = await ask_metadata(metadata, self._egress)
                 token = credentials.decode_token(status, body, self._now())
             case None:
                 raise UpstreamAuthFailed(f"account {account.id} has no credential")
@@ -175,16 +178,19 @@ def _shown(data: bytes) -> str:
 # --- the metadata server ---------------------------------------------------------------------------------------
 
 
-async def ask_metadata(metadata: Metadata) -> tuple[int, bytes]:
+async def ask_metadata(metadata: Metadata, egress: Egress) -> tuple[int, bytes]:
     """Status and body of the metadata server's answer. Plain HTTP that never leaves the machine's host, and so never
     goes through a proxy. Raises UpstreamAuthFailed where there is no such server."""
-    place = metadata.host or os.environ.get("GCE_METADATA_HOST") or _METADATA_HOST
-    host, _, port = place.partition(":")
+    try:
+        host, port = credentials.metadata_place(metadata, os.environ)
+    except ValueError:
+        raise UpstreamAuthFailed("The port of the metadata server is no number.") from None
+    place = f"{host}:{port}"
     path = f"/computeMetadata/v1/instance/service-accounts/{metadata.service_account}/token"
     request = f"GET {path} HTTP/1.1\r\nHost: {place}\r\nMetadata-Flavor: Google\r\nConnection: close\r\n\r\n"
     try:
         async with asyncio.timeout(_METADATA_SECONDS):
-            reader, writer = await asyncio.open_connection(host, int(port or 80))
+            reader, writer = await open_plain(egress, host, port)
             try:
                 writer.write(request.encode("ascii"))
                 return await _read_answer(reader)

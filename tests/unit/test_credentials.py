@@ -15,6 +15,7 @@ from agproxy import credentials
 from agproxy.account import Account
 from agproxy.credentials import Command, Metadata, OAuthUser, ServiceAccount, Token, decode_output, decode_token
 from agproxy.errors import CredentialRevoked, UpstreamAuthFailed, UpstreamFailed
+from agproxy.io.egress import Egress, Place
 from agproxy.io.tokens import Tokens, ask_metadata, run, sign_rs256
 
 NOW = 1_800_000_000.0
@@ -231,7 +232,7 @@ def test_many_requests_share_one_fetch_and_one_that_leaves_does_not_end_it():
     async def main():
         endpoint = Endpoint(ok("one"))
         endpoint.gate.clear()
-        tokens = Tokens(endpoint.send, lambda: NOW)
+        tokens = Tokens(endpoint.send, lambda: NOW, Egress())
         tasks = [asyncio.create_task(tokens.token(ACCOUNT)) for _ in range(20)]
         await settle()
         tasks[0].cancel()
@@ -249,7 +250,7 @@ def test_a_token_that_is_due_is_renewed_beside_the_requests():
     async def main():
         now = [NOW]
         endpoint = Endpoint(ok("one"), ok("two"))
-        tokens = Tokens(endpoint.send, lambda: now[0])
+        tokens = Tokens(endpoint.send, lambda: now[0], Egress())
         found = [await tokens.token(ACCOUNT)]
         now[0] += 3400
         found.append(await tokens.token(ACCOUNT))
@@ -264,7 +265,7 @@ def test_a_renewal_that_fails_leaves_the_old_token_until_its_end():
     async def main():
         now = [NOW]
         endpoint = Endpoint(ok("one"), Scripted.of({}, 500), Scripted.of({"error": "invalid_grant"}, 400))
-        tokens = Tokens(endpoint.send, lambda: now[0])
+        tokens = Tokens(endpoint.send, lambda: now[0], Egress())
         await tokens.token(ACCOUNT)
         now[0] += 3400
         assert await tokens.token(ACCOUNT) == "one"
@@ -278,7 +279,7 @@ def test_a_renewal_that_fails_leaves_the_old_token_until_its_end():
 
 def test_a_forgotten_token_is_fetched_anew():
     async def main():
-        tokens = Tokens(Endpoint(ok("one"), ok("two")).send, lambda: NOW)
+        tokens = Tokens(Endpoint(ok("one"), ok("two")).send, lambda: NOW, Egress())
         first = await tokens.token(ACCOUNT)
         tokens.forget(ACCOUNT)
         return first, await tokens.token(ACCOUNT)
@@ -289,7 +290,7 @@ def test_a_forgotten_token_is_fetched_anew():
 def test_a_revoked_credential_is_not_asked_for_again_but_a_new_one_is():
     async def main():
         endpoint = Endpoint(Scripted.of({"error": "invalid_grant"}, 400), ok("new"))
-        tokens = Tokens(endpoint.send, lambda: NOW)
+        tokens = Tokens(endpoint.send, lambda: NOW, Egress())
         for _ in range(2):
             with pytest.raises(CredentialRevoked, match="invalid_grant"):
                 await tokens.token(ACCOUNT)
@@ -304,7 +305,7 @@ def test_what_is_under_way_ends_with_the_gateway():
     async def main():
         endpoint = Endpoint()
         endpoint.gate.clear()
-        tokens = Tokens(endpoint.send, lambda: NOW)
+        tokens = Tokens(endpoint.send, lambda: NOW, Egress())
         task = asyncio.create_task(tokens.token(ACCOUNT))
         await settle()
         await tokens.close()
@@ -331,7 +332,7 @@ def test_a_command_that_is_not_there_is_told():
 
 def test_where_there_is_no_metadata_server_that_is_told():
     with pytest.raises(UpstreamAuthFailed, match="is this a machine on Google Cloud"):
-        asyncio.run(ask_metadata(Metadata(host="127.0.0.1:1")))
+        asyncio.run(ask_metadata(Metadata(host="127.0.0.1:1"), Egress([Place(host="127.0.0.1", port=1, why=())])))
 
 
 def test_tokens_are_not_in_their_repr():
