@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from . import jsontext
 from .account import CODE_ASSIST, GEMINI_API, UPSTREAMS, VERTEX, Endpoint
@@ -66,9 +67,17 @@ def check_url(value: Any) -> str:
 
 def check_proxy(value: Any) -> str:
     """The URL of a proxy, which may hold a password. The message never quotes it."""
-    if not isinstance(value, str) or (value and not _PROXY.match(value)):
-        raise ValueError("a URL http://, https:// or socks5://host:port was expected")
-    return value
+    if isinstance(value, str) and (not value or (_PROXY.match(value) and _has_host(value))):
+        return value
+    raise ValueError("a URL http://, https:// or socks5://host:port was expected")
+
+
+def _has_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not close, a port that is none
+        return False
 
 
 def check_whole(value: Any) -> int:

@@ -78,6 +78,8 @@ def serving(answer: str, token: str) -> Iterator[HostileUpstream]:
             self.note(body)
             if self.path.endswith("/token"):
                 self.send(200, json.dumps({"access_token": upstream.token, "expires_in": 3600}).encode())
+            elif self.path.endswith("/revoked-token"):
+                self.send(400, b'{"error": "invalid_grant"}')
             elif self.path.endswith("/refusing-token"):
                 form = urllib.parse.unquote_plus(body.decode())
                 words = {"error": f"invalid_client {form}", "error_description": f"Not known: {form}"}

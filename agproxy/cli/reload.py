@@ -19,6 +19,7 @@ from .. import accounts, pool
 from ..config import SETTINGS, Config
 from ..errors import ConfigError
 from ..io import logs
+from ..io.beside import beside
 from ..io.store import AccountStore
 from ..io.systemd import Notifier
 from ..io.watch import Stamp, Watched, Watcher, stamp_of
@@ -69,16 +70,13 @@ class Reloader:
         if hangup is not None:
             with contextlib.suppress(NotImplementedError):  # a loop without signal handlers, as Windows' is
                 loop.add_signal_handler(hangup, on_hangup)
-        task = asyncio.create_task(watcher.run(), name="watcher")
         try:
-            yield
+            async with beside(watcher.run(), "the watching of config.json and accounts.json"):
+                yield
         finally:
             if hangup is not None:
                 with contextlib.suppress(NotImplementedError):
                     loop.remove_signal_handler(hangup)
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
     async def _reload_config(self) -> None:
         running = self._running

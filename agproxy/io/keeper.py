@@ -4,13 +4,13 @@ Looks once a second, which is one system call where nothing has changed. Knows n
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from ..cooldowns import merge
 from ..pool import Pool
+from .beside import beside
 from .limits import LimitsFile, keep
 
 log = logging.getLogger("agproxy.limits")
@@ -43,13 +43,10 @@ class LimitsKeeper:
         """Load, keep in step within the block, and write once more at its end."""
         now = self._now()
         self._pool.replace_cool_downs(await asyncio.to_thread(self._file.load, now), now)
-        task = asyncio.create_task(self._run(), name="limits")
         try:
-            yield
+            async with beside(self._run(), "the keeping of limits"):
+                yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
             await self.look()
 
     async def look(self) -> None:

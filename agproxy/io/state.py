@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -110,7 +110,7 @@ class State:
 
     def _submit_tidying(self, now: float) -> None:
         with contextlib.suppress(RuntimeError):  # the worker takes no more: the store is being closed
-            self._worker.submit(self._tidy, now)
+            self._worker.submit(self._tidy, now).add_done_callback(_tell)
 
     def _do(self, job: Callable[["sqlite3.Connection"], T]) -> T:
         import sqlite3  # here, so that only who keeps something pays for loading it
@@ -148,6 +148,12 @@ class State:
                 self._submit_tidying(now)
             else:
                 self._database.give_back()
+
+
+def _tell(tidying: "Future[None]") -> None:
+    """Nobody waits for tidying: what it raises would be in no log."""
+    if not tidying.cancelled() and (error := tidying.exception()) is not None:
+        log.error("old responses could not be tidied away", exc_info=error)
 
 
 # --- records ---------------------------------------------------------------------------------------------------

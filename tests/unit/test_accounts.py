@@ -11,6 +11,7 @@ from agproxy.errors import ConfigError
 
 KEY = "AIzaSyExample-0123456789abcdefghijklmn3f9k"
 OTHER = "AIzaSyExample-other-0123456789abcdefghij"
+NO_PROXIES = ("http://:80", "http://proxy:http", "https://proxy:0", "socks5://[::1", "ftp://proxy", "proxy:3128", 7)
 
 
 def row(key=KEY, **more):
@@ -95,6 +96,10 @@ def test_the_id_follows_from_the_key():
         (text(row(enabled="yes")), r"accounts\[0\]\.enabled"),
         (text(row(secret=KEY)), r"accounts\[0\]\.secret: an object"),
         (text(row(secret={})), r"accounts\[0\]\.secret\.api_key"),
+        *(
+            (text(row(secret={"api_key": KEY, "proxy": url})), r"accounts\[0\]\.secret\.proxy: a URL")
+            for url in NO_PROXIES
+        ),
         (text(row("two words")), r"accounts\[0\]\.secret\.api_key"),
         (text(row(), row()), r"accounts\[1\]\.id: .* is that of accounts\[0\] too"),
         (text({"kind": "oauth", "secret": {}}), r"accounts\[0\]\.id"),

@@ -188,6 +188,18 @@ def test_a_family_is_forgotten_whole_after_its_time_without_use():
         assert shelf.ids(Chain(kind="response", id="old2"), now=NOW + 11 * DAY) == []
 
 
+def test_tidying_that_fails_is_told_and_spoils_no_request(shelf, caplog, monkeypatch):
+    def break_(now):
+        raise RuntimeError("no more pages")
+
+    monkeypatch.setattr(shelf.state, "_tidy", break_)
+    shelf.put("response", "a")
+    shelf.settle()
+
+    assert shelf.ids(Get(kind="response", id="a")) == ["a"]
+    assert "could not be tidied away" in caplog.text
+
+
 def test_over_the_limit_what_has_rested_longest_goes_first():
     with Shelf(max_bytes=1 << 20) as shelf:
         for number in range(40):
