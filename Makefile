@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 ARGS ?=
 FUZZ_SECONDS ?= 20
 
-.PHONY: help run test lint types cov fuzz docs bench zipapp clean
+.PHONY: help run test lint types cov fuzz docs bench zipapp audit clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -38,7 +38,11 @@ bench: $(VENV)/run  ## what agproxy costs beside a bare relay, some minutes (ARG
 	@$(PY) tests/bench/bench.py $(ARGS)
 
 zipapp: $(VENV)/run  ## dist/agproxy.pyz: one file with all that it needs
+	@$(INSTALL) --require-hashes -r .ci/bundled.txt || $(OFFLINE)
 	@$(PY) .ci/build_zipapp.py
+
+audit: $(VENV)/run  ## what is in here, what it touches, a bill of materials, the zipapp verified (ARGS=--wheels)
+	@$(PY) .ci/audit.py $(ARGS)
 
 clean:  ## remove what was made
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -76,7 +76,7 @@ def test_an_installation_that_fails_says_what_it_wanted(clone):
 def test_help_names_every_target_that_people_type(clone):
     told = run(MAKE, "help", cwd=clone).stdout
 
-    for target in ("run", "test", "lint", "types", "cov", "docs", "zipapp", "clean"):
+    for target in ("run", "test", "lint", "types", "cov", "docs", "zipapp", "audit", "clean"):
         assert f"{target}\t" in told
 
 
