@@ -9,11 +9,10 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote
 
 from . import jsontext
-from .account import Account
+from .account import Account, secrets_of_url
 from .config import Config
 from .errors import GatewayError
 from .http11 import Call, Flow, Follower, Headers, HttpRequest, HttpResponse, Reply, Send, UpstreamReply
@@ -244,7 +243,8 @@ class Fit:
 
     def __init__(self, secrets: Iterable[str], most_bytes: int) -> None:
         known = {word for word in secrets if len(word) >= _LEAST_SECRET_CHARACTERS}
-        known |= {jsontext.dumps(word).decode()[1:-1] for word in known}  # as it stands in a JSON text
+        # As they stand in a JSON text, and in a URL.
+        known |= {form for word in known for form in (jsontext.dumps(word).decode()[1:-1], quote(word, safe=""))}
         self._secrets = sorted(known, key=len, reverse=True)
         self._most_bytes = most_bytes
 
@@ -290,19 +290,8 @@ def _secrets_of(config: Config, accounts: Iterable[Account]) -> Iterable[str]:
     """All that settings and accounts keep secret."""
     for _, key in config.api_key:
         yield key
-    for proxy in (config.upstream_proxy, *(account.proxy for account in accounts)):
-        if proxy:
-            yield proxy
-            yield _password(proxy)
+    yield config.upstream_proxy
+    yield from secrets_of_url(config.upstream_proxy)
     for account in accounts:
-        yield account.key
-        credential: Any = account.credential
-        for name in ("client_secret", "refresh_token", "private_key"):
-            yield getattr(credential, name, "")
-
-
-def _password(url: str) -> str:
-    try:
-        return urlsplit(url).password or ""
-    except ValueError:
-        return ""
+        yield account.proxy
+        yield from account.secrets

@@ -110,6 +110,16 @@ def test_a_request_that_is_handed_on_is_one_entry_of_the_journal(tmp_path):
     assert {entry.peer for entry in entries} == {"127.0.0.1"}
 
 
+def test_workers_ask_each_other_without_the_proxy_of_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+
+    def steps(urls, identifier, gemini):
+        status, response = ask(urls[1], "POST", f"/v1/responses/{identifier}/cancel")
+        assert (status, response.get("status")) == (200, "cancelled"), response
+
+    with_a_run(tmp_path, steps)
+
+
 def test_a_run_of_another_worker_is_cancelled(tmp_path):
     def steps(urls, identifier, gemini):
         status, response = ask(urls[1], "POST", f"/v1/responses/{identifier}/cancel", {})

@@ -273,7 +273,7 @@ async def _opening(
         if not chosen:
             raise ConfigError(f"the account {entry.account} is not among those in use: `agproxy accounts list`")
         async with reaching(replace(config, simulate="off"), chosen) as reach:
-            tokens = Tokens(reach.send, time.time)
+            tokens = Tokens(reach.send, time.time, reach.egress)
             yield _Way(send=reach.send, base_url=reach.base_url, accounts=chosen, tokens=tokens)
             await tokens.close()
         return

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 
 from ..config import Config
 from ..io import listen
+from ..io.beside import telling
 from ..io.systemd import Notifier
 from ..io.unix_socket import bind_unix
 from .common import EXIT_FAILED, EXIT_INTERRUPTED
@@ -88,6 +89,7 @@ class Supervisor:
                 while await signals.get() == _HANGUP:
                     if self._rolling is None or self._rolling.done():
                         self._rolling = asyncio.create_task(self._roll(), name="rolling reload")
+                        self._rolling.add_done_callback(telling("the workers could not all be replaced"))
                 return await self._stop(config, signals, 0)
         finally:
             for number in numbers:
@@ -161,7 +163,9 @@ class Supervisor:
         if self._stopping.is_set():
             _send(child, signal.SIGTERM)
         self._current[child.index] = child
-        self._watching[child] = asyncio.create_task(self._watch(child), name=child.name)
+        task = self._watching[child] = asyncio.create_task(self._watch(child), name=child.name)
+        task.add_done_callback(lambda _: self._watching.pop(child))
+        task.add_done_callback(telling(f"worker {child.index} is looked after no more"))
         if before is not None:
             _send(before, signal.SIGTERM)
 
@@ -186,7 +190,6 @@ class Supervisor:
             if (new := await self._start(child.index)) is not None:
                 self._put(new)
             pause = max(pause, _FIRST_PAUSE_SECONDS)
-        del self._watching[child]
 
     async def _roll(self) -> None:
         """Replace each worker by a new one, one after the other."""

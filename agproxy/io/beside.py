@@ -1,9 +1,10 @@
 """Work that goes on beside a block: owned by it, ended with it, and never silent where it fails."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 log = logging.getLogger("agproxy.beside")
@@ -16,7 +17,7 @@ async def beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[No
     What it raises is logged at once: the block goes on without it, and its end raises nothing of it.
     """
     task = asyncio.create_task(work, name=name)
-    task.add_done_callback(_tell)
+    task.add_done_callback(telling(f"{name} has ended, until agproxy is restarted"))
     try:
         yield
     finally:
@@ -24,6 +25,11 @@ async def beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[No
         await asyncio.wait({task})
 
 
-def _tell(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("%s has ended, until agproxy is restarted", task.get_name(), exc_info=error)
+def telling(message: str) -> Callable[["asyncio.Future[Any] | concurrent.futures.Future[Any]"], None]:
+    """A callback for a task, or a thread's future, whose result nobody waits for: logs what it raises."""
+
+    def tell(done: "asyncio.Future[Any] | concurrent.futures.Future[Any]") -> None:
+        if not done.cancelled() and (error := done.exception()) is not None:
+            log.error("%s", message, exc_info=error)
+
+    return tell

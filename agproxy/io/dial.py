@@ -165,7 +165,8 @@ class Dialer:
 async def open_plain(egress: Egress, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A connection without TLS and proxy: to the metadata server, which has neither. Raises UpstreamFailed, OSError."""
     egress.check(host, port)
-    return await asyncio.open_connection(host, port)
+    found = await Names().look_up(host, port)
+    return await asyncio.open_connection(sock=await _connect([(family, where) for family, _, _, _, where in found]))
 
 
 async def _connect(addresses: Sequence[_Address]) -> socket.socket:

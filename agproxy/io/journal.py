@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from .. import jsontext
 from ..entries import FIELDS, Entry, from_value
 from ..errors import ConfigError
+from .beside import telling
 from .database import Database, size_of
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class JournalFile:
         return self._worker
 
     def _submit(self) -> None:
-        self._pool.submit(self._write)
+        self._pool.submit(self._write).add_done_callback(telling("entries of the journal could not be written"))
 
     # --- in the worker thread
 

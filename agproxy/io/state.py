@@ -15,13 +15,14 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import jsontext
 from ..errors import StateUnavailable
 from ..records import Chain, Change, Children, Get, Put, Read, Record, Remove
+from .beside import telling
 from .database import Database, size_of
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class State:
 
     def _submit_tidying(self, now: float) -> None:
         with contextlib.suppress(RuntimeError):  # the worker takes no more: the store is being closed
-            self._worker.submit(self._tidy, now).add_done_callback(_tell)
+            self._worker.submit(self._tidy, now).add_done_callback(telling("old responses could not be tidied away"))
 
     def _do(self, job: Callable[["sqlite3.Connection"], T]) -> T:
         import sqlite3  # here, so that only who keeps something pays for loading it
@@ -148,12 +149,6 @@ class State:
                 self._submit_tidying(now)
             else:
                 self._database.give_back()
-
-
-def _tell(tidying: "Future[None]") -> None:
-    """Nobody waits for tidying: what it raises would be in no log."""
-    if not tidying.cancelled() and (error := tidying.exception()) is not None:
-        log.error("old responses could not be tidied away", exc_info=error)
 
 
 # --- records ---------------------------------------------------------------------------------------------------

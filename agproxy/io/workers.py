@@ -28,6 +28,7 @@ _ID, _PEER, _HOST = "x-agproxy-id", "x-agproxy-peer", "x-agproxy-host"
 _OURS = frozenset({_ID, _PEER, _HOST})
 _NOT_FORWARDED = HOP_BY_HOP | _OURS | {"host", "content-length", "content-encoding", "accept-encoding", "expect"}
 _NOT_RELAYED = HOP_BY_HOP | {"date", "x-request-id"}
+_HERE = ".localhost"  # so that no proxy of the environment is asked
 _DATABASE = "shared.sqlite3"
 
 
@@ -41,7 +42,8 @@ class Worker:
         self.count = count
         self.database = folder / _DATABASE
         self._folder = folder
-        self._client = Client(replace(config, allow_plain_http=True, upstream_proxy=""), self._resolve)
+        # No list of hosts: it can resolve nothing but sockets of this folder.
+        self._client = Client(replace(config, upstream_proxy=""), None, self._resolve)
 
     @property
     def socket_path(self) -> Path:
@@ -100,7 +102,7 @@ class Worker:
         target = request.path + (f"?{request.query}" if request.query else "")
         call = Call(
             method=request.method,
-            url=f"http://{holder}{target}",
+            url=f"http://{holder}{_HERE}{target}",
             body=request.body,
             headers=(
                 *headers,
@@ -137,7 +139,7 @@ class Worker:
     async def _resolve(self, host: str, port: int) -> list[tuple[int, Any]]:
         if sys.platform == "win32":
             raise OSError("no workers here")
-        return [(socket.AF_UNIX, str(self._folder / f"{host}.sock"))]
+        return [(socket.AF_UNIX, str(self._folder / f"{host.removesuffix(_HERE)}.sock"))]
 
 
 def _is_open_file(descriptor: int, file: Path) -> bool:
