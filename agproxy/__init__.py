@@ -8,7 +8,7 @@ circle (`tests/test_layers.py` holds this):
     config, routes, auth, browser, models, pacific,
       cooldowns, credentials, account, sessions,
       traits, pool, accounts, oauth, signatures,
-      trace, recording, entries                     decisions, pure
+      trace, recording, entries, merging, setup     decisions, pure
     frontends/*, backends/*                         one codec a protocol, pure
     simulator/*                                     a Gemini of its own, for offline use and tests
     aside, places, targets, attempts, exchange, ledger,

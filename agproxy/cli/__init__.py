@@ -5,6 +5,7 @@
     agproxy accounts add|list|test ...    accounts of accounts.json, beside those of the environment
     agproxy logs [show|replay ID] ...     requests that were answered, and one of them again
     agproxy config, models, translate     what the settings are, what names mean, what a request becomes
+    agproxy setup codex|aider|...         a client's configuration for this gateway
 
 One module a command: `add(commands)` declares its arguments, `run(options)` does it and gives the exit status. A
 mistake of the user is one line on standard error and exit status 2. What is heavy (the gateway, h11, certifi) is
@@ -33,6 +34,7 @@ _COMMANDS = {
     "config": "settings",
     "models": "models",
     "translate": "translate",
+    "setup": "setup",
     "simulate": "simulate",
     "version": "version",
 }
@@ -46,6 +48,7 @@ examples:
   agproxy config port                       what a setting is, and where that was set
   agproxy models explain gpt-4o             which Gemini model a name means, and why
   agproxy logs -f --errors                  requests that fail, as it happens
+  agproxy setup codex --write               Codex CLI uses this gateway from now on
   agproxy translate < request.json          the upstream request that a client's request becomes
 
 environment:

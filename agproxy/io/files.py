@@ -62,7 +62,7 @@ def patiently(action: Callable[[], T]) -> T:
 def replace_file(target: Path, data: bytes) -> None:
     """Put data in the file's place, in one step and for good."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    _write_new(temporary, data)
+    write_new(temporary, data)
     try:
         _advance_time(temporary, target)
         patiently(lambda: temporary.replace(target))
@@ -77,13 +77,13 @@ def keep_aside(target: Path, data: bytes) -> Path:
     for number in itertools.count(1):
         kept = target.with_name(f"{target.name}.corrupt-{when}" + (f"-{number}" if number > 1 else ""))
         with contextlib.suppress(FileExistsError):
-            _write_new(kept, data)
+            write_new(kept, data)
             break
     _sync_folder(target.parent)
     return kept
 
 
-def _write_new(file: Path, data: bytes) -> None:
+def write_new(file: Path, data: bytes) -> None:
     """Write a private file that was not there, whole and on the disk, or not at all. Raises FileExistsError."""
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     is_whole = False

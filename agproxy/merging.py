@@ -1,0 +1,274 @@
+"""Pieces of configuration joined to what a file holds already, with nothing of it lost.
+
+TOML and YAML are changed as text, so that comments and order stay: what is ours stands between two marks, and a line
+of the user's that says something else for the same key becomes a comment. JSON is parsed and written anew, and
+therefore refused where it holds comments. Where the outcome cannot be relied on, `CannotMerge` says why, and the user
+joins it by hand.
+"""
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .jsontext import JsonObject
+
+BEGIN, END = "# >>> agproxy setup >>>", "# <<< agproxy setup <<<"
+_REPLACED = "# before agproxy: "
+
+
+class CannotMerge(Exception):
+    """Why a piece of configuration was not joined to a file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TomlBlock:
+    """Keys at the top of a TOML file, and one table."""
+
+    top: Mapping[str, str | int]
+    table: tuple[str, ...]
+    values: Mapping[str, str | int]
+
+    def text(self) -> str:
+        """It alone, as a file of its own."""
+        return "\n".join([*_toml(self.top), "", f"[{'.'.join(self.table)}]", *_toml(self.values)]) + "\n"
+
+    def merge(self, old: str) -> str:
+        """Joined to a file's text. Raises CannotMerge."""
+        rest = _without_blocks(old)
+        expected = _parse_toml(rest)
+        inner: Any = expected
+        for name in self.table[:-1]:
+            inner = inner.setdefault(name, {})
+            if not isinstance(inner, dict):
+                raise CannotMerge(f"{name} is no table in it")
+        if self.table[-1] in inner:
+            raise CannotMerge(f"it has a [{'.'.join(self.table)}] of its own: take that out first")
+        inner[self.table[-1]] = dict(self.values)
+        expected |= self.top
+        rest = _replace_lines(rest, [rf"{re.escape(key)}[ \t]*=" for key in self.top], until=r"[ \t]*\[")
+        head = "\n".join([BEGIN, *_toml(self.top), END])
+        tail = "\n".join([BEGIN, f"[{'.'.join(self.table)}]", *_toml(self.values), END])
+        new = "\n\n".join(filter(None, [head, rest.strip("\n"), tail])) + "\n"
+        if _parse_toml(new) != expected:
+            raise CannotMerge("it sets the same keys in a way that agproxy does not know how to replace")
+        return new
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class YamlKeys:
+    """Keys at the top of a YAML file."""
+
+    values: Mapping[str, str]
+
+    def text(self) -> str:
+        return "\n".join(_yaml(self.values)) + "\n"
+
+    def merge(self, old: str) -> str:
+        rest = _without_blocks(old)
+        _check_yaml(rest)
+        keys = "|".join(map(re.escape, self.values))
+        if re.search(rf"^(?:{keys})[ \t]*:[ \t]*(?:[|>&!\[{{].*|#.*|)\n(?:[ \t]+|-)\S", rest, re.MULTILINE):
+            raise CannotMerge("it sets the same keys over several lines")
+        if re.search(rf"""^["'?](?:{keys})\b""", rest, re.MULTILINE):
+            raise CannotMerge("it sets the same keys in quotes")
+        rest = _replace_lines(rest, [rf"{re.escape(key)}[ \t]*:" for key in self.values])
+        block = "\n".join([BEGIN, *_yaml(self.values), END])
+        return "\n\n".join(filter(None, [rest.strip("\n"), block])) + "\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class YamlItem:
+    """An item of a YAML list: the file's own list, or that below a key at the top (parent). head: keys that a new file
+    begins with. The value of its first key tells it from others."""
+
+    parent: str
+    values: Mapping[str, Any]
+    head: Mapping[str, str]
+
+    def text(self) -> str:
+        lines = _yaml(self.head)
+        if self.parent:
+            lines.append(f"{self.parent}:")
+        return "\n".join([*lines, *self._item("  " if self.parent else "")]) + "\n"
+
+    def merge(self, old: str) -> str:
+        rest = _without_blocks(old)
+        if not _has_yaml(rest):
+            return "\n".join(filter(None, [rest.strip("\n"), *self._whole()])) + "\n"
+        _check_yaml(rest)
+        first, value = next(iter(self.values.items()))
+        if re.search(rf"\b{first}[ \t]*:[ \t]*[\"']?{re.escape(str(value))}[\"']?[ \t]*(?:#.*)?$", rest, re.MULTILINE):
+            raise CannotMerge(f"it has an entry with {first} {value} of its own: take that out first")
+        if not self.parent:
+            if not re.match(r"-[ \t]", _first_line(rest)):
+                raise CannotMerge("it does not begin with a list as YAML writes one, `- ` at the start of the line")
+            return rest.rstrip("\n") + "\n\n" + "\n".join(self._block("")) + "\n"
+        found = re.search(rf"^{self.parent}[ \t]*:(.*)\n?", rest, re.MULTILINE)
+        if found is None:
+            return rest.rstrip("\n") + "\n\n" + "\n".join([f"{self.parent}:", *self._block("  ")]) + "\n"
+        if found[1].strip() and not found[1].strip().startswith("#"):
+            raise CannotMerge(f"its {self.parent} are not written as a list, one `- ` a line")
+        after = rest[found.end() :]
+        below = re.match(r"(?:[ \t]*(?:#.*)?\n)*([ ]*)-[ \t]", after)
+        indent = below[1] if below else "  "
+        return "\n".join([rest[: found.end()].rstrip("\n"), *self._block(indent), after])
+
+    def _whole(self) -> list[str]:
+        return [
+            *_yaml(self.head),
+            *([f"{self.parent}:"] if self.parent else []),
+            *self._block("  " * bool(self.parent)),
+        ]
+
+    def _block(self, indent: str) -> list[str]:
+        return [indent + BEGIN, *self._item(indent), indent + END]
+
+    def _item(self, indent: str) -> list[str]:
+        lines = _yaml(self.values)
+        return [f"{indent}{'- ' if index == 0 else '  '}{line}" for index, line in enumerate(lines)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonValues:
+    """Values within a JSON object. Objects are joined, lists by the `name` of their items, all else is replaced.
+
+    fresh: the path of a value that alone is no reason to change a file. start: what a new file begins with.
+    """
+
+    values: JsonObject
+    fresh: tuple[str, ...] = ()
+    start: JsonObject | None = None
+
+    def text(self) -> str:
+        return json.dumps(_join(self.start or {}, self.values), indent=2, ensure_ascii=False) + "\n"
+
+    def merge(self, old: str) -> str:
+        if not old.strip():
+            return self.text()
+        value = _parse_json(old)
+        new = _join(value, self.values)
+        if new == value or (self.fresh and _without(new, self.fresh) == _without(value, self.fresh)):
+            return old
+        indent = re.search(r"\n([ \t]+)\S", old)
+        return json.dumps(new, indent=indent[1] if indent else 2, ensure_ascii=False) + "\n"
+
+
+Fragment = TomlBlock | YamlKeys | YamlItem | JsonValues
+
+
+# --- marked blocks ---------------------------------------------------------------------------------------------
+
+
+def _without_blocks(text: str) -> str:
+    """The text without what was written between our marks."""
+    text = text.replace("\r\n", "\n")
+    block = rf"\n?^[ \t]*{re.escape(BEGIN)}\n(?:.*\n)*?[ \t]*{re.escape(END)}(?:\n|\Z)"
+    rest = re.sub(block, "\n", text, flags=re.MULTILINE)
+    if BEGIN in rest or END in rest:
+        raise CannotMerge(f"of the marks {BEGIN!r} and {END!r} in it one is missing")
+    return rest if rest.strip() else ""
+
+
+def _replace_lines(text: str, patterns: list[str], until: str | None = None) -> str:
+    """The text with lines that begin so made comments; only those before the first that matches `until`."""
+    lines = text.split("\n")
+    for index, line in enumerate(lines):
+        if until is not None and re.match(until, line):
+            break
+        if any(re.match(pattern, line) for pattern in patterns):
+            lines[index] = _REPLACED + line
+    return "\n".join(lines)
+
+
+# --- TOML ------------------------------------------------------------------------------------------------------
+
+
+def _toml(values: Mapping[str, str | int]) -> list[str]:
+    """JSON's strings are TOML's, too."""
+    return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
+
+
+def _parse_toml(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CannotMerge(f"it is not TOML: {error}") from None
+
+
+# --- YAML ------------------------------------------------------------------------------------------------------
+
+
+def _yaml(values: Mapping[str, Any]) -> list[str]:
+    """JSON's values are YAML's, too."""
+    return [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
+
+
+def _first_line(text: str) -> str:
+    lines = (line for line in text.split("\n") if line.strip() and not line.lstrip().startswith("#"))
+    return next((line for line in lines if line.strip() != "---"), "")
+
+
+def _has_yaml(text: str) -> bool:
+    return bool(_first_line(text))
+
+
+def _check_yaml(text: str) -> None:
+    """Refuse what cannot be changed as text line by line: documents in one line, several documents, tabs."""
+    if re.match(r"[\[{]", _first_line(text)):
+        raise CannotMerge("it is YAML in the manner of JSON")
+    if len(re.findall(r"^(?:---|\.\.\.)(?=\s|\Z)", text, re.MULTILINE)) > 1 or re.search(
+        r"^\.\.\.", text, re.MULTILINE
+    ):
+        raise CannotMerge("it holds several YAML documents")
+
+
+# --- JSON ------------------------------------------------------------------------------------------------------
+
+
+def _parse_json(text: str) -> JsonObject:
+    def pairs(items: list[tuple[str, Any]]) -> JsonObject:
+        found = dict(items)
+        if len(found) != len(items):
+            raise CannotMerge("it has a key twice in one object")
+        return found
+
+    try:
+        value = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=pairs)
+    except (ValueError, RecursionError):
+        raise CannotMerge(
+            "it is not plain JSON. Where it has comments or commas before a closing bracket, they would be lost"
+        ) from None
+    if not isinstance(value, dict):
+        raise CannotMerge("it is not a JSON object")
+    return value
+
+
+def _join(old: JsonObject, new: JsonObject) -> JsonObject:
+    joined = dict(old)
+    for key, value in new.items():
+        before = old.get(key)
+        if isinstance(value, dict) and isinstance(before, dict):
+            joined[key] = _join(before, value)
+        elif isinstance(value, list) and isinstance(before, list):
+            joined[key] = _join_lists(before, value)
+        else:
+            joined[key] = value
+    return joined
+
+
+def _join_lists(old: list[Any], new: list[Any]) -> list[Any]:
+    by_name = {item["name"]: item for item in new}
+    kept = [by_name.pop(item.get("name"), item) if isinstance(item, dict) else item for item in old]
+    return [*kept, *by_name.values()]
+
+
+def _without(value: Any, path: tuple[str, ...]) -> Any:
+    name, *rest = path
+    if not isinstance(value, dict) or name not in value:
+        return value
+    if not rest:
+        return {key: inner for key, inner in value.items() if key != name}
+    return {**value, name: _without(value[name], tuple(rest))}
