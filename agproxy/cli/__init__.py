@@ -6,6 +6,7 @@
     agproxy logs [show|replay ID] ...     requests that were answered, and one of them again
     agproxy config, models, translate     what the settings are, what names mean, what a request becomes
     agproxy setup codex|aider|...         a client's configuration for this gateway
+    agproxy doctor                        what is wrong, and what to do about it
 
 One module a command: `add(commands)` declares its arguments, `run(options)` does it and gives the exit status. A
 mistake of the user is one line on standard error and exit status 2. What is heavy (the gateway, h11, certifi) is
@@ -35,6 +36,7 @@ _COMMANDS = {
     "models": "models",
     "translate": "translate",
     "setup": "setup",
+    "doctor": "doctor",
     "simulate": "simulate",
     "version": "version",
 }
@@ -49,6 +51,7 @@ examples:
   agproxy models explain gpt-4o             which Gemini model a name means, and why
   agproxy logs -f --errors                  requests that fail, as it happens
   agproxy setup codex --write               Codex CLI uses this gateway from now on
+  agproxy doctor                            what is wrong, and what to do about it
   agproxy translate < request.json          the upstream request that a client's request becomes
 
 environment:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from ..io.store import AccountStore
     from .common import Commands
 
-_TEST_MODEL = "gemini-2.5-flash-lite"  # the cheapest that free keys may use as well
 _TEST_SECONDS = 30.0
 _MOST_INPUT_BYTES = 1 << 20  # some twenty thousand keys; more is another file by mistake
 # The settings that say how upstream is reached.
@@ -91,10 +90,10 @@ def add(commands: "Commands") -> None:
     login.add(_action(actions, "login", login.run, "sign in with Google and your own OAuth client"))
     testing = _action(actions, "test", _test, "make one small call with each account, or with those named")
     testing.add_argument("ids", metavar="ID", nargs="*", help="id, label, or the beginning of an id (default: all)")
-    testing.add_argument("--model", default=_TEST_MODEL, help=f"model to call (default {_TEST_MODEL})")
+    testing.add_argument("--model", default=probe.MODEL, help=f"model to call (default {probe.MODEL})")
     testing.add_argument(
         "--timeout",
-        type=_seconds,
+        type=seconds,
         default=_TEST_SECONDS,
         metavar="SECONDS",
         help=f"for a call (default {_TEST_SECONDS:g})",
@@ -126,12 +125,12 @@ def _add_setting(parser: argparse.ArgumentParser, name: str) -> None:
     )
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
     """A time-out from the command line."""
     with contextlib.suppress(ValueError):
-        seconds = float(text)
-        if 0 < seconds < float("inf"):
-            return seconds
+        number = float(text)
+        if 0 < number < float("inf"):
+            return number
     raise argparse.ArgumentTypeError(f"a number of seconds was expected, not {text[:80]!r}")
 
 

@@ -1,4 +1,4 @@
-"""One small call with each account, as the gateway would make it: what `agproxy accounts test` shows.
+"""One small call with each account, as the gateway would make it: what `agproxy accounts test` and `doctor` show.
 
 Goes straight to the configured upstream, never to the embedded simulator: that takes any key.
 """
@@ -21,6 +21,7 @@ from ..masking import mask
 if TYPE_CHECKING:
     from ..io.tokens import Tokens
 
+MODEL = "gemini-2.5-flash-lite"  # the cheapest that free keys may use as well
 _MOST_AT_ONCE = 16
 _LEAST_KEY = 8  # a shorter word may stand in a message by chance, and is no real key
 _MOST_OUTPUT_TOKENS = 16  # room for a word; a model that thinks gets its least thinking by the encoder
@@ -42,8 +43,11 @@ def _parse(body: bytes) -> Any:
         raise UpstreamFailed("The answer is not JSON: is this the Gemini API?") from None
 
 
-async def call_all(settings: Config, entries: Sequence[Entry], model: str, seconds: float) -> list[Outcome]:
-    """The outcomes in the accounts' order. seconds: for one call in all."""
+async def call_all(
+    settings: Config, entries: Sequence[Entry], model: str, seconds: float, *, counts_only: bool = False
+) -> list[Outcome]:
+    """The outcomes in the accounts' order. seconds: for one call in all. counts_only: tokens are counted and none are
+    made, which costs nothing and touches no limit of generation."""
     from ..egress import places  # here, so that the other commands start without TLS's weight
     from ..io.egress import Egress
     from ..io.lines import Lines
@@ -57,7 +61,7 @@ async def call_all(settings: Config, entries: Sequence[Entry], model: str, secon
 
     async def call(entry: Entry) -> Outcome:
         async with turns:
-            return await _call(settings, lines.send, tokens, entry, model, seconds)
+            return await _call(settings, lines.send, tokens, entry, model, seconds, counts_only)
 
     try:
         return await asyncio.gather(*(call(entry) for entry in entries))
@@ -66,7 +70,15 @@ async def call_all(settings: Config, entries: Sequence[Entry], model: str, secon
         await lines.close()
 
 
-async def _call(settings: Config, send: Send, tokens: "Tokens", entry: Entry, model: str, seconds: float) -> Outcome:
+async def _call(
+    settings: Config,
+    send: Send,
+    tokens: "Tokens",
+    entry: Entry,
+    model: str,
+    seconds: float,
+    counts_only: bool,
+) -> Outcome:
     """One small call as the gateway would make it, its answer decoded as the gateway would."""
     from ..backends import gemini
     from ..conversation import Policy, Request, Role, Sampling, Text, Turn
@@ -87,7 +99,11 @@ async def _call(settings: Config, send: Send, tokens: "Tokens", entry: Entry, mo
             key = key or await tokens.token(account)
             target = target_of(account, key, base_url)
             encoded = gemini.encode(request, model, Policy(thoughts=False))
-            answer = await send(gemini.call(encoded, model, target, is_stream=False))
+            if counts_only:
+                call = gemini.count_call(encoded, model, target)
+            else:
+                call = gemini.call(encoded, model, target, is_stream=False)
+            answer = await send(call)
             status = answer.status
             try:
                 body = await answer.read()
@@ -95,9 +111,12 @@ async def _call(settings: Config, send: Send, tokens: "Tokens", entry: Entry, mo
                 answer.close()
         if status != 200:
             raise gemini.decode_error(status, answer.headers, body)
-        decoder = gemini.decoder(encoded, "test")
-        decoder.feed(gemini.unwrap(_parse(body)))
-        decoder.finish()
+        if counts_only:
+            gemini.decode_count(gemini.unwrap(_parse(body)))
+        else:
+            decoder = gemini.decoder(encoded, "test")
+            decoder.feed(gemini.unwrap(_parse(body)))
+            decoder.finish()
     except TimeoutError:
         fault = f"no answer within {seconds:g} s"
     except GatewayError as error:

@@ -1,0 +1,183 @@
+"""Checks of the gateway itself, from outside: who has its port, and whether a chat and a stream come through."""
+
+import asyncio
+import os
+import socket
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .. import __version__, jsontext, sse
+from ..config import Config
+from ..errors import ConfigError, GatewayError
+from ..http11 import JSON, Call, Headers, Send, find
+from .finding import Finding, fail, ok, skipped, warn
+from .setup import base_url
+
+_MOST_TOKENS = 64  # room for a word after a short thought
+_START = "start it: agproxy serve"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An answer of whoever has the port; fault: why there is none, and its code."""
+
+    status: int = 0
+    headers: Headers = ()
+    body: bytes = b""
+    fault: str = ""
+    code: str = ""
+
+    @property
+    def json(self) -> Any:
+        try:
+            return jsontext.loads(self.body)
+        except ValueError:
+            return None
+
+    @property
+    def error(self) -> str:
+        """What its error body says."""
+        value = self.json
+        error = value.get("error") if isinstance(value, dict) else None
+        message = error.get("message") if isinstance(error, dict) else None
+        return f"HTTP {self.status}: {message}" if isinstance(message, str) else f"HTTP {self.status}"
+
+
+def client_settings(settings: Config) -> Config:
+    """Settings of a client towards the gateway itself."""
+    return replace(settings, upstream_proxy="", allow_plain_http=True)
+
+
+class Gateway:
+    """The gateway of these settings as a client sees it."""
+
+    def __init__(self, settings: Config, send: Send, seconds: float) -> None:
+        self.url = base_url(settings)
+        key = next((key for _, key in settings.api_key), "")
+        self._headers: Headers = (("authorization", f"Bearer {key}"),) if key else ()
+        self._send = send
+        self._seconds = seconds
+
+    async def ask(self, path: str, body: Any = None) -> Answer:
+        """One request below the base URL."""
+        headers = self._headers if body is None else (*self._headers, ("content-type", JSON))
+        data = b"" if body is None else jsontext.dumps(body)
+        call = Call(method="GET" if body is None else "POST", url=self.url + path, body=data, headers=headers)
+        try:
+            async with asyncio.timeout(self._seconds):
+                answer = await self._send(call)
+                try:
+                    text = await answer.read()
+                finally:
+                    answer.close()
+        except TimeoutError:
+            return Answer(fault=f"no answer within {self._seconds:g} s", code="timeout")
+        except GatewayError as error:
+            return Answer(fault=error.message, code=error.code or "")
+        return Answer(status=answer.status, headers=answer.headers, body=text)
+
+
+async def port(settings: Config, gateway: Gateway | None) -> tuple[Finding, bool]:
+    """Who has the port, and whether it is a gateway that can be asked."""
+    if gateway is None:
+        return skipped("port", "port 0: any free one is taken"), False
+    answer = await gateway.ask("")
+    if answer.code == "upstream_connect":
+        return _free_port(settings), False
+    if answer.fault:
+        advice = "another program may have the port: --port names another"
+        return fail("port", f"{gateway.url}: {answer.fault}", advice), False
+    value = answer.json
+    if isinstance(value, dict) and value.get("name") == "agproxy":
+        version = value.get("version")
+        if version == __version__:
+            return ok("port", f"agproxy {version} runs at {gateway.url}"), True
+        advice = "restart the gateway, so that it runs what is installed"
+        return warn("port", f"agproxy {version} runs at {gateway.url}, and this is {__version__}", advice), True
+    if answer.status == 401:
+        advice = "it has other settings than these: is it of another --home, or waiting for a restart?"
+        return fail("port", f"what runs at {gateway.url} refuses this client key", advice), False
+    server = find(answer.headers, "server") or "unnamed"
+    found = f"another program answers at {gateway.url} (HTTP {answer.status}, server {server[:60]})"
+    return fail("port", found, "end it, or choose another port: --port"), False
+
+
+def _free_port(settings: Config) -> Finding:
+    """Whether the port can be had."""
+    host = "127.0.0.1" if settings.host == "localhost" else settings.host
+    try:
+        found = socket.getaddrinfo(host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as listener:
+            if os.name != "nt":
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+    except OSError as error:
+        problem = f"{settings.host}, port {settings.port}: {error.strerror or error}"
+        advice = "choose another port (--port; below 1024 only root may listen) or an address of this machine (--host)"
+        return fail("port", problem, advice)
+    return ok("port", f"{settings.port} is free: no gateway runs there")
+
+
+async def chat(gateway: Gateway, model: str) -> Finding:
+    """A whole answer through the running gateway."""
+    answer = await gateway.ask("/chat/completions", _question(model))
+    if answer.fault or answer.status != 200:
+        return _refused("chat", answer)
+    match answer.json:
+        case {"choices": [{"message": {}, "finish_reason": str(reason)}, *_]}:
+            mapped = find(answer.headers, "x-mapped-model") or model
+            return ok("chat", f"{mapped} answered through {gateway.url} (finish_reason {reason})")
+    return fail("chat", "the answer is no chat completion", _REPORT)
+
+
+async def stream(gateway: Gateway, model: str) -> Finding:
+    """A streamed answer through the running gateway."""
+    answer = await gateway.ask("/chat/completions", _question(model) | {"stream": True})
+    if answer.fault or answer.status != 200:
+        return _refused("stream", answer)
+    decoder = sse.Decoder()
+    try:
+        events = [event.data for event in [*decoder.feed(answer.body), *decoder.finish()]]
+        chunks = [jsontext.loads(event) for event in events[:-1]]
+    except ValueError:
+        return fail("stream", "the answer is no event stream", _REPORT)
+    errors = [chunk["error"] for chunk in chunks if isinstance(chunk, dict) and "error" in chunk]
+    if errors:
+        return fail("stream", f"it broke off: {errors[0].get('message')}", "see what the checks of upstream say")
+    if not events or events[-1] != "[DONE]" or not chunks:
+        return fail("stream", "it did not end with [DONE]: something between here and the gateway cuts it", _REPORT)
+    return ok("stream", f"{len(chunks)} chunks, ended by [DONE]")
+
+
+_REPORT = "does something stand between here and the gateway? Else report it with the gateway's log"
+
+
+def not_running(name: str) -> Finding:
+    return skipped(name, "no gateway runs that could be asked", _START)
+
+
+def _question(model: str) -> dict[str, Any]:
+    message = {"role": "user", "content": "Say hello."}
+    return {"model": model, "messages": [message], "max_completion_tokens": _MOST_TOKENS}
+
+
+def _refused(name: str, answer: Answer) -> Finding:
+    advice = "the message says what to do; `agproxy doctor` without a running gateway tells the accounts apart"
+    if answer.status in (401, 403):
+        advice = "the gateway refuses this client key or origin: see auth_mode and api_key"
+    elif answer.status == 404:
+        advice = "name a model that the account has: --model"
+    elif answer.status == 429:
+        advice = "`agproxy accounts status` tells the limits; wait, or add an account"
+    elif answer.status in (502, 503):
+        advice = "see what the checks of accounts and upstream say"
+    return fail(name, answer.fault or answer.error, advice)
+
+
+def gateway_of(settings: Config, send: Send, seconds: float) -> Gateway | None:
+    """The gateway of these settings; None where they do not say where it is."""
+    try:
+        return Gateway(settings, send, seconds)
+    except ConfigError:
+        return None
