@@ -132,7 +132,10 @@ def test_the_reader_of_commands_finds_them():
 
 def test_every_flag_that_readme_names_exists(capsys):
     helps = ""
-    commands = [[name] for name in ("serve", "config", "models", "translate", "setup", "doctor", "simulate", "version")]
+    commands = [
+        [name]
+        for name in ("serve", "config", "models", "translate", "setup", "doctor", "completions", "simulate", "version")
+    ]
     commands += [["logs"], ["logs", "show"], ["logs", "replay"]]
     for command in [*commands, *(["accounts", action] for action in ("add", "login", "edit", "list", "test"))]:
         with pytest.raises(SystemExit):

@@ -38,6 +38,7 @@ _COMMANDS = {
     "setup": "setup",
     "doctor": "doctor",
     "simulate": "simulate",
+    "completions": "completions",
     "version": "version",
 }
 
@@ -88,17 +89,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
+def whole_parser() -> argparse.ArgumentParser:
+    """The parser with all commands."""
+    return _parser(None)[0]
+
+
+def _parser(wanted: str | None) -> "tuple[Parser, argparse._SubParsersAction[Parser]]":
+    """The parser, and its commands: the one whose module is wanted, or all."""
+    parser = Parser(prog="agproxy", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=RawHelp)
+    parser.add_argument("-V", "--version", action=version.ShowVersion)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in _COMMANDS.values() if wanted is None else (wanted,):
+        importlib.import_module(f"{__name__}.{module}").add(commands)
+    return parser, commands
+
+
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options of a command line; `run` among them is what does it. Exits with one line where it is wrong."""
     arguments = list(argv)
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in _OWN_FLAGS):
         arguments.insert(0, "serve")
-    parser = Parser(prog="agproxy", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=RawHelp)
-    parser.add_argument("-V", "--version", action=version.ShowVersion)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    wanted = _COMMANDS.get(arguments[0])
-    for module in _COMMANDS.values() if wanted is None else (wanted,):
-        importlib.import_module(f"{__name__}.{module}").add(commands)
+    parser, commands = _parser(_COMMANDS.get(arguments[0]))
     options, unknown = parser.parse_known_args(arguments)
     for name in ("names", "ids"):
         if name in options:  # argparse gives a list only the words before the next flag: these came after it
