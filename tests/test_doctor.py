@@ -268,6 +268,22 @@ def test_an_address_that_this_machine_has_not(doctor):
     assert told["port"]["state"] == "fail"
 
 
+def test_a_unix_socket_and_its_place(doctor, tmp_path):
+    path = tmp_path / "s"
+    assert "made at the start" in doctor("--offline", AGPROXY_LISTEN_UNIX=str(path))["unix socket"]["found"]
+    assert doctor("--offline", AGPROXY_LISTEN_UNIX=str(tmp_path / "no" / "s"))["unix socket"]["state"] == "fail"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        told = doctor("--offline", AGPROXY_LISTEN_UNIX=str(path), AGPROXY_HOST="")
+    assert "somebody listens" in told["unix socket"]["found"]
+    assert told["port"]["state"] == "skipped"
+    assert "made anew" in doctor("--offline", AGPROXY_LISTEN_UNIX=str(path))["unix socket"]["found"]
+    path.unlink()
+    path.write_text("x")
+    assert "no socket" in doctor("--offline", AGPROXY_LISTEN_UNIX=str(path))["unix socket"]["found"]
+
+
 # --- the way to Google -----------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import stat
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from .. import __version__, jsontext, sse
 from ..config import Config
 from ..errors import ConfigError, GatewayError
 from ..http11 import JSON, Call, Headers, Send, find
+from ..io import listen
 from .finding import Finding, fail, ok, skipped, warn
 from .setup import base_url
 
@@ -80,7 +82,7 @@ class Gateway:
 async def port(settings: Config, gateway: Gateway | None) -> tuple[Finding, bool]:
     """Who has the port, and whether it is a gateway that can be asked."""
     if gateway is None:
-        return skipped("port", "port 0: any free one is taken"), False
+        return skipped("port", "the settings name none: it is any free one, or a Unix socket alone"), False
     answer = await gateway.ask("")
     if answer.code == "upstream_connect":
         return _free_port(settings), False
@@ -104,19 +106,40 @@ async def port(settings: Config, gateway: Gateway | None) -> tuple[Finding, bool
 
 def _free_port(settings: Config) -> Finding:
     """Whether the port can be had."""
-    host = "127.0.0.1" if settings.host == "localhost" else settings.host
     try:
-        found = socket.getaddrinfo(host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = found[0]
-        with socket.socket(family, kind, protocol) as listener:
-            if os.name != "nt":
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-    except OSError as error:
-        problem = f"{settings.host}, port {settings.port}: {error.strerror or error}"
+        listen.close_all(listen.bind([settings.host], settings.port))
+    except ConfigError as error:
         advice = "choose another port (--port; below 1024 only root may listen) or an address of this machine (--host)"
-        return fail("port", problem, advice)
+        return fail("port", str(error).partition(";")[0], advice)
     return ok("port", f"{settings.port} is free: no gateway runs there")
+
+
+def unix_socket(path: str) -> Finding:
+    """The Unix socket that the settings name: whether somebody listens, or could."""
+    name = "unix socket"
+    if not path:
+        return ok(name, "none is set")
+    if not hasattr(socket, "AF_UNIX"):
+        return fail(name, "there are none on this platform", "take listen_unix out of the settings")
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        if os.path.isdir(os.path.dirname(path) or "."):
+            return ok(name, f"{path} is not there: it is made at the start")
+        return fail(name, f"{path}: its folder is not there", "make the folder, or name another: --listen-unix")
+    except OSError as error:
+        return fail(name, f"{path}: {error.strerror}", "see to its permissions, or name another: --listen-unix")
+    if not stat.S_ISSOCK(mode):
+        return fail(name, f"{path} is there and no socket", "move it away, or name another: --listen-unix")
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.settimeout(2)
+        try:
+            peer.connect(path)
+        except ConnectionRefusedError:
+            return ok(name, f"{path}: nobody listens; it is made anew at the start")
+        except OSError as error:
+            return fail(name, f"{path}: {error.strerror or error}", "see to its permissions (unix_mode)")
+    return ok(name, f"somebody listens at {path} (mode {stat.S_IMODE(mode):04o})")
 
 
 async def chat(gateway: Gateway, model: str) -> Finding:

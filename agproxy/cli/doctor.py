@@ -121,7 +121,7 @@ async def _examine(
             tried = list(await asyncio.gather(chat, stream))
     finally:
         await lines.close()
-    return [finding, *upstream, *tried]
+    return [finding, check_gateway.unix_socket(settings.listen_unix), *upstream, *tried]
 
 
 async def _upstream(

@@ -124,6 +124,10 @@ def _client_key(options: argparse.Namespace, config: Config) -> str:
 
 def base_url(config: Config) -> str:
     """The base URL for clients on this machine. Raises ConfigError where the settings do not say it."""
+    if not config.host:
+        raise ConfigError(
+            "--url: the gateway listens on a Unix socket only, which these clients cannot reach: set host"
+        )
     if not config.port:
         raise ConfigError("--url: with port 0 the gateway takes any free port: say the base URL")
     host = {"localhost": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(config.host, config.host)
