@@ -1,5 +1,6 @@
 """A Gemini in threads, so that the loop under test does nothing for it, whose streams go on only when they are told."""
 
+import contextlib
 import json
 import queue
 import re
@@ -38,6 +39,7 @@ class GatedGemini:
 
     def __exit__(self, *_):
         self._listener.close()
+        self.goes_on.put(None)
 
     def _accept(self):
         while True:
@@ -48,7 +50,7 @@ class GatedGemini:
             threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
     def _serve(self, sock):
-        with sock:
+        with sock, contextlib.suppress(OSError):  # whoever asked may leave at any time
             while head := self._read_request(sock):
                 if b"/models?" in head:
                     sock.sendall(SHORT % (2, b"{}"))
@@ -74,8 +76,9 @@ class GatedGemini:
     def _stream(self, sock):
         sock.sendall(HEAD)
         for number in range(self._count):
-            if number >= self._free:
-                self.goes_on.get(timeout=20)
+            if number >= self._free and self.goes_on.get(timeout=20) is None:
+                self.goes_on.put(None)  # the test is over, for the other streams too: nobody reads this any more
+                return
             data = event("STOP" if number == self._count - 1 else None)
             sock.sendall(b"%x\r\n%b\r\n" % (len(data), data))
         sock.sendall(b"0\r\n\r\n")
