@@ -208,7 +208,7 @@ def test_accounts_that_are_missing_broken_or_off(doctor, home):
 
 def test_limits_that_hold_and_a_file_that_is_none(doctor, home):
     now = time.time()
-    cool_down = CoolDown(until=now + 600, cause=Cause.DAY, steps=0, message="")
+    cool_down = CoolDown(until=now + 600, cause=Cause.DAY, steps=1, message="")
     LimitsFile(home).update(lambda _: {("key-1", "m"): cool_down}, now)
     told = doctor("--offline")
     assert told["limits.json"]["state"] == "warn"

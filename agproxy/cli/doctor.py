@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import accounts, pool
-from ..accounts import Entry
+from ..accounts import Entry, account_of
 from ..config import Config, Loaded
 from ..errors import ConfigError
 from . import check_files, probe
@@ -102,10 +102,10 @@ async def _examine(
     options: argparse.Namespace, settings: Config, used: Sequence[Entry], is_simulated: bool
 ) -> list[Finding]:
     """All that waits for others."""
-    from ..io.lines import Lines  # here, so that the other commands start without TLS's weight
+    from ..io.client import Client  # here, so that the other commands start without TLS's weight
     from . import check_gateway
 
-    lines = Lines(check_gateway.client_settings(settings))
+    lines = Client(check_gateway.client_settings(settings), None)  # to the address that the settings name, no other
     try:
         gateway = check_gateway.gateway_of(settings, lines.send, options.timeout)
         port, upstream = await asyncio.gather(
@@ -127,22 +127,25 @@ async def _examine(
 async def _upstream(
     options: argparse.Namespace, settings: Config, used: Sequence[Entry], is_simulated: bool
 ) -> list[Finding]:
+    from ..egress import places
+    from ..io.egress import Egress
     from ..io.lines import Lines
     from . import check_upstream
 
     if options.offline or is_simulated:
         return [skipped("upstream", "--offline" if options.offline else "answers are simulated")]
     limit = options.timeout
+    known = [account_of(entry) for entry in used if entry.is_known]
     try:
-        lines = Lines(settings)
+        lines = Lines(settings, Egress(places(settings, known, os.environ)))
     except ConfigError as error:  # the proxy's URL
         return [check_upstream.bad_proxy(str(error))]
-    places = check_upstream.places_of(settings, used)
+    reachable = check_upstream.places_of(settings, used)
     try:
         names, proxies, reached, outcomes = await asyncio.gather(
-            asyncio.gather(*(check_upstream.name(settings, place, limit) for place in places)),
-            asyncio.gather(*(check_upstream.proxy(settings, place, limit) for place in places)),
-            asyncio.gather(*(check_upstream.reach(lines.send, place, limit) for place in places)),
+            asyncio.gather(*(check_upstream.name(settings, place, limit) for place in reachable)),
+            asyncio.gather(*(check_upstream.proxy(settings, place, limit) for place in reachable)),
+            asyncio.gather(*(check_upstream.reach(lines.send, place, limit) for place in reachable)),
             probe.call_all(settings, used, options.model, limit, counts_only=True),
         )
     finally:
