@@ -198,6 +198,14 @@ def _refused(name: str, answer: Answer) -> Finding:
     return fail(name, answer.fault or answer.error, advice)
 
 
+def url_of(settings: Config) -> str | None:
+    """The base URL of the gateway of these settings; None where they do not say where it is."""
+    try:
+        return base_url(settings)
+    except ConfigError:
+        return None
+
+
 def gateway_of(settings: Config, send: Send, seconds: float) -> Gateway | None:
     """The gateway of these settings; None where they do not say where it is."""
     try:

@@ -8,14 +8,15 @@ import os
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from ..accounts import Entry, account_of
 from ..config import Config
-from ..errors import ConfigError, GatewayError
+from ..errors import ConfigError, GatewayError, UpstreamFailed
 from ..http11 import Call, Send, find
-from ..io.proxy import Proxy, ProxyRules, parse_proxy
+from ..io import egress
+from ..io.proxy import Dialogue, Proxy, ProxyRules, parse_proxy
 from ..targets import target_of
 from .finding import Finding, fail, ok, skipped, warn
 from .probe import Outcome
@@ -103,15 +104,15 @@ async def proxy(settings: Config, place: Place, seconds: float) -> Finding:
         return bad_proxy(str(error), title)
     if found is None:
         return ok(title, f"none for {place.host}: a direct connection")
+    from ..io.dial import Dialer, Origin  # here, so that the other commands start without TLS's weight
+
+    allowed = egress.Egress([egress.Place(host=found.host, port=found.port, why=("the proxy",))])
+    dialer = Dialer(replace(settings, connect_timeout_seconds=seconds), allowed)
     try:
-        async with asyncio.timeout(seconds):
-            _, writer = await asyncio.open_connection(found.host, found.port)
-    except TimeoutError:
-        return fail(title, f"{found.place}: no connection within {seconds:g} s", _PROXY_ADVICE)
-    except OSError as error:
-        words = os.strerror(error.errno) if error.errno and error.errno > 0 else "its name cannot be resolved"
-        return fail(title, f"{found.place}: {words}", _PROXY_ADVICE)
-    writer.close()
+        dialogue = await dialer.dial(Origin("http", found.host, found.port, None), Dialogue)
+    except UpstreamFailed as error:
+        return fail(title, error.message, _PROXY_ADVICE)
+    dialogue.transport.abort()
     return ok(title, f"{found.place} for {place.host}: it answers")
 
 

@@ -102,10 +102,14 @@ async def _examine(
     options: argparse.Namespace, settings: Config, used: Sequence[Entry], is_simulated: bool
 ) -> list[Finding]:
     """All that waits for others."""
-    from ..io.client import Client  # here, so that the other commands start without TLS's weight
+    from ..egress import places_of
+    from ..io.egress import Egress
+    from ..io.lines import Lines  # here, so that the other commands start without TLS's weight
     from . import check_gateway
 
-    lines = Client(check_gateway.client_settings(settings), None)  # to the address that the settings name, no other
+    own = [] if (url := check_gateway.url_of(settings)) is None else [(url, "this gateway", "")]
+    client = check_gateway.client_settings(settings)
+    lines = Lines(client, Egress(places_of(own, client, os.environ)))
     try:
         gateway = check_gateway.gateway_of(settings, lines.send, options.timeout)
         port, upstream = await asyncio.gather(
