@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from .conversation import Exchange, Notice
 from .errors import GatewayError, InternalError, InvalidRequest, StateUnavailable
@@ -126,6 +126,14 @@ class Workers(Protocol):
         """Have another process answer a request. Raises UpstreamFailed where it has gone."""
         ...
 
+    def publish(self, name: str, source: Callable[[], Any]) -> None:
+        """Let the other processes `gather` what `source` gives, as JSON."""
+        ...
+
+    async def gather(self, name: str) -> list[Any]:
+        """What each of the other processes publishes under a name."""
+        ...
+
 
 class Alone:
     """`Workers` of a process that serves its address alone."""
@@ -144,6 +152,12 @@ class Alone:
 
     async def forward(self, holder: str, request: HttpRequest, reply: Reply) -> None:
         raise NotImplementedError("there is nobody else")
+
+    def publish(self, name: str, source: Callable[[], Any]) -> None:
+        """Nobody asks."""
+
+    async def gather(self, name: str) -> list[Any]:
+        return []
 
 
 class Resources:

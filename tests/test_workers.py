@@ -33,9 +33,9 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers need POSIX")
 
 
 @contextlib.asynccontextmanager
-async def two_workers(folder, upstream_url, **settings):
-    """The base URLs of two workers that share a folder."""
-    config = Config(host="127.0.0.1", port=0, upstream_url=upstream_url, drain_seconds=0, **settings)
+async def two_workers(folder, upstream_url, workers=None):
+    """The base URLs of two workers that share a folder; `workers` takes them up."""
+    config = Config(host="127.0.0.1", port=0, upstream_url=upstream_url, drain_seconds=0)
     shared = folder / "shared"
     shared.mkdir()
     async with contextlib.AsyncExitStack() as stack:
@@ -45,6 +45,8 @@ async def two_workers(folder, upstream_url, **settings):
             running = await stack.enter_async_context(
                 listening(config, (Account(id="a", key="k"),), folder, worker=worker)
             )
+            if workers is not None:
+                workers.append(worker)
             urls.append(f"http://127.0.0.1:{running.bound[0][1]}")
         yield urls
 
@@ -173,6 +175,21 @@ def test_the_signature_of_a_call_is_known_to_the_other_worker(tmp_path):
 
     parts = [part for turn in asyncio.run(main())["contents"] for part in turn["parts"]]
     assert [part["thoughtSignature"] for part in parts if "functionCall" in part] == ["c2lnbmF0dXJl"]
+
+
+def test_what_workers_publish_is_gathered_and_not_shown_to_clients(tmp_path):
+    async def main():
+        with GatedGemini() as gemini:
+            workers = []
+            async with two_workers(tmp_path, gemini.url, workers) as urls:
+                first, second = workers
+                second.publish("count", lambda: {"requests": 7})
+                assert await first.gather("count") == [{"requests": 7}]
+                assert await first.gather("unknown") == []
+                assert (await asyncio.to_thread(ask, urls[0], "GET", "/workers/count"))[0] == 404
+            assert await first.gather("count") == []
+
+    asyncio.run(main())
 
 
 def test_a_claim_ends_with_its_holder(tmp_path):

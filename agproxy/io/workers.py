@@ -8,7 +8,9 @@ dies, so that no claim outlives its process.
 Knows sockets, files and HTTP; must not know any API's JSON. POSIX only, as workers are.
 """
 
+import asyncio
 import hashlib
+import logging
 import os
 import socket
 import sys
@@ -17,11 +19,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .. import jsontext
 from ..config import Config
 from ..errors import UpstreamFailed
-from ..http11 import HOP_BY_HOP, Call, Handler, HttpRequest, Reply
+from ..http11 import HOP_BY_HOP, JSON, Call, Handler, HttpRequest, HttpResponse, Reply
 from .client import Client
 from .files import try_lock
+
+log = logging.getLogger("agproxy.workers")
 
 # What a forwarded request says of the one that came: nobody but a worker reaches a worker's socket.
 _ID, _PEER, _HOST = "x-agproxy-id", "x-agproxy-peer", "x-agproxy-host"
@@ -29,6 +34,7 @@ _OURS = frozenset({_ID, _PEER, _HOST})
 _NOT_FORWARDED = HOP_BY_HOP | _OURS | {"host", "content-length", "content-encoding", "accept-encoding", "expect"}
 _NOT_RELAYED = HOP_BY_HOP | {"date", "x-request-id"}
 _HERE = ".localhost"  # so that no proxy of the environment is asked
+_PUBLISHED = "/workers/"  # of a worker's own socket
 _DATABASE = "shared.sqlite3"
 
 
@@ -42,6 +48,7 @@ class Worker:
         self.count = count
         self.database = folder / _DATABASE
         self._folder = folder
+        self._sources: dict[str, Callable[[], Any]] = {}
         # No list of hosts: it can resolve nothing but sockets of this folder.
         self._client = Client(replace(config, upstream_proxy=""), None, self._resolve)
 
@@ -123,10 +130,41 @@ class Worker:
             answer.close()
         reply.end()
 
+    # --- what all know together
+
+    def publish(self, name: str, source: Callable[[], Any]) -> None:
+        """Let the other workers `gather` what `source` gives, as JSON."""
+        self._sources[name] = source
+
+    async def gather(self, name: str) -> list[Any]:
+        """What each of the other workers publishes under a name; one that has just gone is left out."""
+        others = [file.stem for file in self._folder.glob("*.sock") if file != self.socket_path]
+        answers = await asyncio.gather(*(self._ask(other, name) for other in others))
+        return [answer for answer in answers if answer is not None]
+
+    async def _ask(self, other: str, name: str) -> Any:
+        call = Call(method="GET", url=f"http://{other}{_HERE}{_PUBLISHED}{name}", body=b"", headers=())
+        try:
+            answer = await self._client.send(call)
+            try:
+                data = await answer.read()
+            finally:
+                answer.close()
+        except UpstreamFailed as error:
+            log.info("worker %s was not heard: %s", other, error.message)
+            return None
+        return jsontext.loads(data) if answer.status == 200 else None
+
     def handling(self, handler: Handler) -> Handler:
-        """The handler of this worker's own socket: requests as they came to the worker that forwarded them."""
+        """The handler of this worker's own socket: requests as they came to the worker that forwarded them, and what is
+        published."""
 
         async def handle(request: HttpRequest, reply: Reply) -> None:
+            if request.path.startswith(_PUBLISHED):
+                source = self._sources.get(request.path.removeprefix(_PUBLISHED))
+                body = b"null" if source is None else jsontext.dumps(source())
+                reply.send(HttpResponse(status=200, headers=(("content-type", JSON),), body=body))
+                return
             request.id = request.header(_ID) or request.id
             request.peer = request.header(_PEER) or request.peer
             host = request.header(_HOST) or ""
