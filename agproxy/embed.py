@@ -146,6 +146,7 @@ async def listening(
     home: Path | None = None,
     listeners: Sequence[socket.socket] | None = None,
     worker: Worker | None = None,
+    write_line: Callable[[str], None] | None = None,
 ) -> AsyncIterator[Running]:
     """A gateway that listens within the block and is stopped after it, however the block ends.
 
@@ -204,6 +205,7 @@ async def listening(
             run_in_thread=threads.run,
             workers=worker,
             shared=shared,
+            write_line=write_line,
             observers=() if journal is None else (journal.add,),
             find_entry=None if journal is None else journal.find,
         )

@@ -137,6 +137,7 @@ class Gateway:
         workers: Workers | None = None,
         shared: Store | None = None,
         observers: tuple[Observer, ...] = (),
+        write_line: Callable[[str], None] | None = None,
         find_entry: FindEntry | None = None,
     ) -> None:
         self._find_entry = find_entry
@@ -156,7 +157,14 @@ class Gateway:
             shared=shared,
         )
         self._workers = workers or Alone()
-        self._ledger = Ledger(config=lambda: self.config, now=now, clock=clock, new_id=new_id, observers=observers)
+        self._ledger = Ledger(
+            config=lambda: self.config,
+            now=now,
+            clock=clock,
+            new_id=new_id,
+            observers=observers,
+            write_line=write_line,
+        )
         self._resources = Resources(store=store, upstream=self._upstream, workers=self._workers, ledger=self._ledger)
         self._now = now
         self._clock = clock

@@ -32,7 +32,10 @@ _MOST_MESSAGE_CHARACTERS = 2000
 
 
 class Ledger:
-    """Requests of one gateway. `in_flight`: by request id, as far as they have come."""
+    """Requests of one gateway. `in_flight`: by request id, as far as they have come.
+
+    write_line: where lines of the access log go; by default to the logger agproxy.access.
+    """
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class Ledger:
         clock: Callable[[], float],
         new_id: Callable[[], str],
         observers: tuple[Observer, ...] = (),
+        write_line: Callable[[str], None] | None = None,
     ) -> None:
         self.in_flight: dict[str, Progress] = {}
         self._config = config
@@ -49,6 +53,7 @@ class Ledger:
         self._clock = clock
         self._new_span = lambda: new_id()[-16:]
         self._observers = (self._log, *observers)
+        self._write_line = write_line or access_log.info
 
     def begin(self, request: HttpRequest) -> Progress:
         """A request has come."""
@@ -159,8 +164,8 @@ class Ledger:
         if not access_log.isEnabledFor(logging.INFO):
             return
         if self._config().log_format == "json":
-            access_log.info(entries.json_line(entry))
+            self._write_line(entries.json_line(entry))
             return
-        access_log.info(entries.text_line(entry))
+        self._write_line(entries.text_line(entry))
         if entry.notices:
             access_log.info("%s warnings: %s", entry.id, header_safe("; ".join(entry.notices)))

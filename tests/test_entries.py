@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import time
 
 import pytest
 from fakes import NOW, FakeReply, FakeUpstream, Scripted, make_gateway
@@ -12,6 +13,7 @@ from agproxy.entries import CUT_SHORT, Entry, from_value, json_line, text_line, 
 from agproxy.errors import UpstreamFailed
 from agproxy.exchange import Stream
 from agproxy.http11 import HttpRequest
+from agproxy.io import logs
 from agproxy.io.state import State
 
 MODEL = "gemini-2.5-flash"
@@ -492,3 +494,19 @@ def test_a_state_that_cannot_go_on_is_left_out(state):
     front.ask_once(headers=(("traceparent", PARENT), ("tracestate", state)))
 
     assert "tracestate" not in dict(front.upstream.calls[0].headers)
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_the_short_way_to_the_log_writes_what_logging_would(form, capsys, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 1_795_000_000.5)
+    root, other = logging.getLogger("agproxy"), logging.getLogger("asyncio")
+    for logger, name, value in ((root, "handlers", []), (root, "propagate", True), (other, "handlers", [])):
+        monkeypatch.setattr(logger, name, value)
+    monkeypatch.setattr(root, "level", root.level)
+    line = json_line(LINE) if form == "json" else text_line(LINE)
+    logs.set_up("info", form)
+    logging.getLogger("agproxy.access").info(line)
+    logs.write_access(line)
+
+    by_logging, by_us = capsys.readouterr().err.splitlines()
+    assert by_us == by_logging

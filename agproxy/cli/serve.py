@@ -84,7 +84,10 @@ async def _serve(
     from ..embed import listening  # here, so that the other commands start without asyncio's and TLS's weight
 
     most_files = raise_limit()
-    async with listening(settings, accounts, home, inherited) as running, reloader.watching(running):
+    async with (
+        listening(settings, accounts, home, inherited, write_line=logs.write_access) as running,
+        reloader.watching(running),
+    ):
         reach = running.reach
         banner = _banner(settings, running.urls, running.unix, reach.accounts, reach.is_simulated, most_files)
         print(banner, file=sys.stderr, flush=True)
@@ -110,7 +113,7 @@ async def _work(
     folder = Path(place.folder)
     worker = Worker(folder, place.name, place.index, place.count, settings)
     async with (
-        listening(settings, accounts, home, place.sockets(), worker) as running,
+        listening(settings, accounts, home, place.sockets(), worker, logs.write_access) as running,
         reloader.watching(running),
     ):
         place.say_ready()

@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 
 from .. import jsontext
@@ -36,14 +36,21 @@ class _Lines(logging.Formatter):
     _second = 0
     _stamp = ""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        second = int(record.created)
+    def _at(self, moment: float) -> str:
+        second = int(moment)
         if second != self._second:
             self._second = second
             self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return self._stamp
+
+    def access(self, line: str) -> str:
+        """A line of the access log, as `format` would have it."""
+        return f"{self._at(time.time())}Z INFO {ACCESS}: {line}\n"
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
         # Of asyncio's the first line: the rest is the repr of a task with what its exception says.
         message = record.message if record.name != "asyncio" else record.message.partition("\n")[0]
-        return f"{self._stamp}Z {record.levelname} {record.name}: {message}"
+        return f"{self._at(record.created)}Z {record.levelname} {record.name}: {message}"
 
     def formatException(self, ei: _ExcInfo) -> str:
         error, lines = ei[1], []
@@ -60,6 +67,10 @@ class _Lines(logging.Formatter):
 class _JsonLines(_Lines):
     """One JSON object a record: time, level, logger, and its message, or the fields of what has ended."""
 
+    def access(self, line: str) -> str:
+        told = line[1:] if line.startswith("{") else jsontext.dumps({"message": line}).decode()[1:]
+        return f'{{"time":"{self._at(time.time())}Z","level":"info","logger":"{ACCESS}",{told}\n'
+
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)  # with the traceback, if there is one
         head, _, rest = text.partition(": ")
@@ -68,6 +79,15 @@ class _JsonLines(_Lines):
         if record.name == ACCESS and rest.startswith("{"):
             return begin + rest[1:]
         return begin + jsontext.dumps({"message": rest}).decode()[1:]
+
+
+_lines = _Lines()
+
+
+def write_access(line: str) -> None:
+    """A line of the access log, without the way through `logging`, which costs 4 us a line instead of 1.5."""
+    with suppress(OSError):  # whoever read standard error has gone, or its disk is full: no reason to fail a request
+        sys.stderr.write(_lines.access(line))
 
 
 @contextmanager
@@ -84,8 +104,10 @@ def silent() -> Iterator[None]:
 
 def set_up(level: str, form: str = "text") -> None:
     """Log to standard error from this level on, as text or json; takes the place of an earlier set-up."""
+    global _lines
+    _lines = _JsonLines() if form == "json" else _Lines()
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines() if form == "json" else _Lines())
+    handler.setFormatter(_lines)
     # What no line shows is not looked up: the logging manual's own advice, 2 us a line.
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
