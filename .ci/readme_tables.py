@@ -26,7 +26,7 @@ PURPOSES = {
     ("GET", "/readyz"): "there is an account to answer with, else 503",
     ("GET", "/"): "name, version and base URL",
     ("GET", "/agproxy/why/{request}"): "why a request (by its `x-request-id`) went to which account, and which were "
-    "passed by; with a client key, or from this machine where there is none",
+    "passed by; with the admin key, where none is set a client key, and where there is none, from this machine",
     ("GET", "/models"): "names that can be asked for: your own, the usual aliases, what upstream lists",
     ("GET", "/models/{model...}"): "one of them, else 404",
     ("POST", "/chat/completions"): "Chat Completions, whole or streamed",

@@ -1,4 +1,7 @@
-"""Which client may ask: the key of a request against the configured keys. Pure decisions.
+"""Who may ask: the key of a request against the configured keys. Pure decisions.
+
+Clients may use the API; the owner may also look into the gateway and change it, which is all below /v1/agproxy/, and
+/metrics. `admit` is the one place that tells the two apart.
 
 The first of three headers that is there decides, so that a tool which sends several cannot be read two ways:
 `Authorization: Bearer`, then `x-api-key` (Anthropic's clients), then `x-goog-api-key` (Google's).
@@ -9,10 +12,43 @@ from functools import lru_cache
 from hashlib import sha256
 
 from .config import Config
-from .errors import Unauthorized
-from .http11 import Headers, find
+from .errors import Forbidden, Unauthorized
+from .http11 import Headers, find, is_loopback
 
+OWNER = "admin"
 _CHALLENGE = (("www-authenticate", 'Bearer realm="agproxy"'),)
+_HEALTH = frozenset({("healthz",), ("health",), ("readyz",)})
+
+
+def admit(config: Config, headers: Headers, peer: str, parts: tuple[str, ...]) -> str | None:
+    """The name of the key that a request brings, None where it brings none and needs none. Raises what keeps it out.
+
+    peer: the client's address. parts: of the path, as `routes.segments` reads it.
+    """
+    if is_owners(parts):
+        return check_owner(config, headers, peer)
+    return check(config, headers, is_health=parts in _HEALTH)
+
+
+def is_owners(parts: tuple[str, ...]) -> bool:
+    """Whether a path is for the gateway's owner alone."""
+    return parts[:1] == ("agproxy",) or parts == ("metrics",)
+
+
+def check_owner(config: Config, headers: Headers, peer: str) -> str | None:
+    """Let in who brings `admin_key`, where that is set; else who brings a client key, whatever auth_mode says; where
+    there is no key at all, this machine. The key's name comes back, OWNER for the first. Raises Unauthorized,
+    Forbidden."""
+    keys = ((OWNER, config.admin_key),) if config.admin_key else config.api_key
+    if not keys:
+        if is_loopback(peer):
+            return None
+        raise Forbidden("Without a key in the settings, only this machine may ask that.")
+    name = key_name(headers, keys)
+    if name is None:
+        asked = "admin key (the setting admin_key)" if config.admin_key else "client key, whatever auth_mode says"
+        raise Unauthorized(f"This asks for agproxy's {asked}.", headers=_CHALLENGE)
+    return name
 
 
 def client_key(headers: Headers) -> str | None:

@@ -118,6 +118,13 @@ class Config:
         key="proxy.api_key",
         secret=True,
     )
+    admin_key: str = _setting(
+        "",
+        "key for /metrics and all below /v1/agproxy/, which is then asked for there in place of a client key; empty: a "
+        "client key, and where there is none, this machine only",
+        kind="password",
+        secret=True,
+    )
     allow_lan_access: bool = _setting(
         False,
         "serve other machines too: listens on 0.0.0.0 and asks for a client key",
@@ -531,9 +538,15 @@ def _parse_keys(value: Any) -> tuple[tuple[str, str], ...]:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise ValueError("a key, several by commas, or an object of name -> key was expected")
         keys = tuple((f"key{number}", key) for number, key in enumerate(filter(None, map(str.strip, value)), 1))
-    if not all(key.isprintable() and key == key.strip() for _, key in keys):
-        raise ValueError("keys of printable characters were expected: no client can send others")
+    for _, key in keys:
+        _parse_password(key)
     return keys
+
+
+def _parse_password(value: Any) -> str:
+    if not isinstance(value, str) or not value.isprintable() or value != value.strip():
+        raise ValueError("keys of printable characters were expected: no client can send others")
+    return value
 
 
 def _parse_map(value: Any) -> tuple[tuple[str, str], ...]:
@@ -578,6 +591,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "str": _parse_str,
     "mode": _parse_mode,
     "keys": _parse_keys,
+    "password": _parse_password,
     "map": _parse_map,
     "list": _parse_list,
 }
@@ -642,7 +656,7 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str], file_values: Mapp
         if variable in by_variable:
             setting = by_variable[variable]
             # Compose files write VARIABLE= for "not set": where empty is no value, it means just that.
-            if value != "" or (setting.kind in ("str", "map", "keys", "list") and not setting.choices):
+            if value != "" or (setting.kind in ("str", "map", "keys", "password", "list") and not setting.choices):
                 take(setting, value, variable)
         elif variable.startswith(PREFIX) and variable not in NOT_SETTINGS:
             warnings.append(f"unknown variable {variable}{_nearest(variable, [*by_variable, *NOT_SETTINGS])}")

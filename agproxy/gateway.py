@@ -23,11 +23,9 @@ from .config import Config
 from .conversation import Exchange, Notice, Request
 from .entries import Entry
 from .errors import (
-    Forbidden,
     GatewayError,
     InvalidRequest,
     NotFound,
-    Unauthorized,
     UpstreamAuthFailed,
     UpstreamFailed,
     UpstreamRateLimited,
@@ -113,7 +111,6 @@ def build_routes() -> tuple[routes.Route, ...]:
 _JSON_HEADERS = (("content-type", JSON),)
 # The actions that ask upstream about a request to the model; what else there is costs next to nothing.
 _ASKING = frozenset({"create", "count", "compact"})
-_HEALTH = frozenset({("healthz",), ("health",), ("readyz",)})
 
 
 class Gateway:
@@ -293,8 +290,6 @@ class Gateway:
             if run is not None:
                 await self._follow(run, reply)
         elif action == "why":
-            if client is None:
-                _refuse_stranger(self.config, request)
             self._send_json(reply, await self._why(match.params["request"]), progress)
         elif match.route.frontend == _SYSTEM:
             self._send_json(reply, await self._own(action, match.params), progress)
@@ -311,7 +306,7 @@ class Gateway:
         """The name of the client's key, None where it brings none and needs none. Raises what keeps it out."""
         config, headers = self.config, request.headers
         progress.cors = browser.cors_headers(config, headers)
-        client = auth.check(config, headers, is_health=routes.segments(request.path) in _HEALTH)
+        client = auth.admit(config, headers, request.peer, routes.segments(request.path))
         browser.check_origin(config, headers, has_key=client is not None)
         browser.check_upgrade(headers)
         return client
@@ -623,14 +618,6 @@ class Gateway:
         return HttpResponse(
             status=error.status, headers=tuple(headers), body=jsontext.dumps(frontend.encode_error(error))
         )
-
-
-def _refuse_stranger(config: Config, request: HttpRequest) -> None:
-    """What tells of accounts is for who has a client key; where there is none, for this machine. Raises otherwise."""
-    if config.api_key:
-        raise Unauthorized("This asks for agproxy's client key, whatever auth_mode says.")
-    if not is_loopback(request.peer):
-        raise Forbidden("Without a client key in the settings, only this machine may ask that.")
 
 
 def _attempts(progress: Progress) -> str:

@@ -290,6 +290,7 @@ def _secrets_of(config: Config, accounts: Iterable[Account]) -> Iterable[str]:
     """All that settings and accounts keep secret."""
     for _, key in config.api_key:
         yield key
+    yield config.admin_key
     yield config.upstream_proxy
     yield from secrets_of_url(config.upstream_proxy)
     for account in accounts:

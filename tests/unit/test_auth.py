@@ -2,9 +2,11 @@
 
 import pytest
 
-from agproxy.auth import check, client_key, key_name
+from agproxy.auth import admit, check, client_key, key_name
 from agproxy.config import Config
-from agproxy.errors import Unauthorized
+from agproxy.errors import Forbidden, Unauthorized
+from agproxy.http11 import UNIX
+from agproxy.routes import segments
 
 KEYS = (("laptop", "sk-laptop"), ("phone", "sk-phone"))
 
@@ -131,3 +133,64 @@ def test_a_refusal_is_401_with_its_challenge_and_does_not_quote_the_key(headers,
     assert (caught.value.status, caught.value.code) == (401, "invalid_api_key")
     assert caught.value.headers == (("www-authenticate", 'Bearer realm="agproxy"'),)
     assert "SECRET" not in caught.value.message
+
+
+# --- what is the owner's alone
+
+OWNERS = ("/metrics", "/v1/metrics", "/v1/agproxy/why/req_1", "/agproxy", "//agproxy/x", "/%61gproxy/why/req_1")
+
+
+def enter(path, settings, headers=(), peer="192.0.2.7"):
+    return admit(settings, headers, peer, segments(path))
+
+
+@pytest.mark.parametrize("path", OWNERS)
+@pytest.mark.parametrize("mode", ["off", "strict", "all_except_health", "auto"])
+def test_the_owners_paths_ask_for_the_admin_key_where_there_is_one(path, mode):
+    settings = config(mode, admin_key="sk-admin")
+
+    assert enter(path, settings, bearer("sk-admin")) == "admin"
+    for headers in ((), bearer("sk-laptop"), bearer("sk-admin2"), bearer("")):
+        with pytest.raises(Unauthorized, match="admin key"):
+            enter(path, settings, headers, "127.0.0.1")
+
+
+def test_the_admin_key_is_no_client_key():
+    with pytest.raises(Unauthorized):
+        enter("/v1/chat/completions", config("strict", admin_key="sk-admin"), bearer("sk-admin"))
+
+
+@pytest.mark.parametrize("path", OWNERS)
+@pytest.mark.parametrize("mode", ["off", "strict"])
+def test_without_an_admin_key_the_owners_paths_ask_for_a_client_key_whatever_the_mode(path, mode):
+    assert enter(path, config(mode), bearer("sk-phone")) == "phone"
+    with pytest.raises(Unauthorized, match="client key"):
+        enter(path, config(mode), (), "127.0.0.1")
+
+
+@pytest.mark.parametrize("path", OWNERS)
+def test_without_any_key_the_owners_paths_are_for_this_machine(path):
+    keyless = config("off", api_key=())
+
+    for peer in ("127.0.0.1", "::1", "::ffff:127.0.0.1", UNIX):
+        assert enter(path, keyless, (), peer) is None
+    for peer in ("192.0.2.7", "fe80::1", "::ffff:192.0.2.7"):
+        with pytest.raises(Forbidden):
+            enter(path, keyless, (), peer)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/v1/healthz", "/health", "/readyz"])
+def test_health_needs_no_key_unless_all_does(path):
+    assert enter(path, config("all_except_health")) is None
+    with pytest.raises(Unauthorized):
+        enter(path, config("strict"))
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/v1/models", "/v1/metrics/x", "/metricsx", "/v1/chat/completions", "/x/agproxy"]
+)
+def test_other_paths_ask_as_the_mode_says(path):
+    assert enter(path, config("off")) is None
+    assert enter(path, config("all_except_health"), bearer("sk-phone")) == "phone"
+    with pytest.raises(Unauthorized):
+        enter(path, config("all_except_health"))
