@@ -355,7 +355,10 @@ class Config:
         75.0, "how long a client may take nothing of an answer that waits for it, before it is cut", unit="s"
     )
     linger_seconds: float = _setting(
-        2.0, "after a refusal: how long the rest of the request is read, so that the answer arrives", unit="s"
+        2.0,
+        "how long the rest of a refused request is read, so that the answer arrives; at the stop, how long requests "
+        "that may be on their way are waited for",
+        unit="s",
     )
     write_buffer_bytes: int = _setting(
         65536, "unsent bytes of one answer above which upstream is paused until the client reads", unit="bytes"

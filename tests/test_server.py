@@ -1337,6 +1337,25 @@ def test_close_does_not_wait_for_requests_that_may_never_come_whole():
     run(main, skips_time=True)
 
 
+def test_close_serves_who_has_just_come_and_is_about_to_ask():
+    """Its request may be under way: nobody sends it again by itself, as on a connection that was kept."""
+
+    async def main():
+        async with serving() as served:
+            asking, silent = await served.connect(), await served.connect()
+            await until(lambda: len(served.server._connections) == 2)
+            closing = asyncio.create_task(served.server.close(1000))
+            await until(lambda: served.server.is_closing and not served.server._doors)
+            asking.write(GET)
+            answer = await asking.answer()
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
+            await closing
+            assert await silent.is_closed()
+            assert asyncio.get_running_loop().time() < 10
+
+    run(main, skips_time=True)
+
+
 def test_close_waits_for_what_handlers_do_after_their_answer():
     ends = []
 

@@ -564,8 +564,12 @@ class _Connection(asyncio.BufferedProtocol):
 
     def drain(self) -> None:
         """The server is closing: leave now, or after the answer that is under way. Half a head may never become a whole
-        one: it is told to come again. A body that is coming may end, and one that stalls is not waited for."""
-        if self._phase is _Phase.IDLE and not self._input:
+        one: it is told to come again. A body that is coming may end, and one that stalls is not waited for. A first
+        request has a moment, since it may be on its way: no client sends it again by itself, as it does where a
+        connection that was kept is closed."""
+        if self._phase is _Phase.IDLE and not self._input and not self._id:
+            self._set_deadline(self._config.linger_seconds)
+        elif self._phase is _Phase.IDLE and not self._input:
             self._leave()
         elif self._phase in (_Phase.IDLE, _Phase.HEAD):
             self._refuse(Overloaded("The gateway is stopping.", retry_after_seconds=1))
