@@ -193,12 +193,12 @@ def test_what_is_no_listening_stream_is_named(serve):
 def unit(name):
     parser = configparser.RawConfigParser(strict=False, delimiters="=", comment_prefixes="#")
     parser.optionxform = str
-    parser.read(ROOT / "contrib" / "systemd" / name)
+    parser.read(ROOT / "deploy" / "systemd" / name)
     return parser
 
 
 def test_the_units_name_only_settings_that_there_are():
-    text = (ROOT / "contrib" / "systemd" / "agproxy.service").read_text()
+    text = (ROOT / "deploy" / "systemd" / "agproxy.service").read_text()
     known = {setting.variable for setting in SETTINGS} | {"AGPROXY_HOME"}
     named = {word.split("=")[0] for line in text.splitlines() for word in line.split() if "AGPROXY_" in word}
     named = {name.lstrip("#").removeprefix("Environment=") for name in named} - {"Environment"}
