@@ -52,6 +52,7 @@ from .values import value_class
 
 T = TypeVar("T")
 
+_MOST_NOTICES = 100  # of one request; a header has room for some ten
 MAX_LEGS = 8  # upstream calls that one request may cause side by side
 
 
@@ -90,8 +91,9 @@ class Progress:
     outcomes: list[str] = field(default_factory=list)
 
     def note(self, notices: tuple[Notice, ...]) -> None:
-        if notices:
-            self.notices += tuple(notice for notice in notices if notice not in self.notices)
+        """Add to the warnings. A body may cause more than any header or log line can tell: the first ones are kept."""
+        if notices and len(self.notices) < _MOST_NOTICES:
+            self.notices = tuple(dict.fromkeys((*self.notices, *notices[:_MOST_NOTICES])))[:_MOST_NOTICES]
 
     @property
     def told(self) -> tuple[str, ...]:

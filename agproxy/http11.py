@@ -44,7 +44,8 @@ def header_safe(value: str, limit: int = 1024) -> str:
     """Text that a client chose, fit for a header: ASCII, escaped, at most `limit` characters."""
     if len(value) <= limit and value.isascii() and value.isprintable():
         return value
-    safe = "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode() for c in value)
+    few = value[: limit + 1]  # each becomes one character at least
+    safe = "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode() for c in few)
     return safe if len(safe) <= limit else safe[: limit - 3] + "..."
 
 

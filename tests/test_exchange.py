@@ -247,6 +247,16 @@ def test_an_empty_choice_among_good_ones_is_an_empty_choice(stream):
     assert texts == ["", "two"]
 
 
+def test_warnings_have_a_bound_whatever_a_body_brings(caplog):
+    unknown = {f"x{number}": 0 for number in range(5000)}
+    with caplog.at_level("INFO", "agproxy"):
+        reply = ask(make_gateway(FakeUpstream([Scripted.of(text("hi"))])), CHAT, body() | unknown)
+
+    assert reply.headers["x-agproxy-warnings"].startswith("x0: unknown field, ignored; x1: unknown field, ignored; ")
+    assert reply.headers["x-agproxy-warnings"].endswith("...")
+    assert not [record for record in caplog.records if len(record.getMessage()) > 2000]
+
+
 def test_too_many_choices_are_refused_by_name():
     reply = ask(make_gateway(FakeUpstream([])), CHAT, body(n=9))
 

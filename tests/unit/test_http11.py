@@ -1,5 +1,7 @@
 """Headers and addresses: what may stand in a header, and who is this machine itself."""
 
+import time
+
 import pytest
 
 from agproxy.http11 import HOP_BY_HOP, Call, HttpRequest, find, header_safe, is_loopback
@@ -44,6 +46,14 @@ def test_a_long_text_is_cut_and_shows_it():
     assert header_safe("x" * 1024) == "x" * 1024
     assert header_safe("x" * 1025) == "x" * 1021 + "..."
     assert len(header_safe("é" * 1000, 100)) == 100
+
+
+def test_a_text_of_any_length_is_made_fit_at_once():
+    """What a client chose may be as long as its body, and the event loop waits meanwhile."""
+    began = time.perf_counter()
+
+    assert header_safe("é" * 5_000_000) == "\\xe9" * 255 + "\\..."
+    assert time.perf_counter() - began < 0.1  # a second, if all of it is looked at
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.255.0.9", "::1", "::ffff:127.0.0.1", "unix"])
