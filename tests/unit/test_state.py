@@ -5,6 +5,7 @@ import logging
 import os
 import stat
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -74,6 +75,20 @@ def test_a_record_is_read_back_as_it_was_written(shelf):
     assert (record.kind, record.id, record.parent) == ("response", "a", None)
     assert shelf.read(Get(kind="response", id="b")) == ()
     assert shelf.read(Get(kind="conversation", id="a")) == ()
+
+
+def test_an_id_with_half_a_surrogate_is_an_id(shelf):
+    """JSON may hold one, so clients may send one; SQLite takes UTF-8 only."""
+    shelf.put("response", "a\ud800", text="yes")
+    shelf.put("item", "b\ud800", parent=("response", "a\ud800"))
+
+    assert [record.body for record in shelf.read(Get(kind="response", id="a\ud800"))] == [{"text": "yes"}]
+    assert shelf.read(Chain(kind="response", id="a\udfff")) == ()
+    below = Children(kind="item", parent=("response", "a\ud800"))
+    assert len(shelf.read(below)) == 1
+    assert shelf.read(replace(below, after="b\ud800")) == ()
+    shelf.write(Remove(kind="response", id="a\ud800"))
+    assert shelf.read(Get(kind="response", id="a\ud800")) == ()
 
 
 def test_a_record_that_is_written_again_keeps_its_place(shelf):
