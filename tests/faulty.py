@@ -8,6 +8,7 @@ answered by the fault under test, and with that of "good" as it should be.
 import asyncio
 import json
 import os
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -300,8 +301,14 @@ class Scene:
     def port(self) -> int:
         return self.running.bound[0][1]
 
-    async def connect(self) -> Raw:
-        raw = Raw(*await asyncio.open_connection("127.0.0.1", self.port, limit=2**26))
+    async def connect(self, receive_bytes: int = 0) -> Raw:
+        """A connection; receive_bytes: what the system may hold for a client that does not read, else it decides."""
+        sock = socket.socket()
+        if receive_bytes:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self.port))
+        raw = Raw(*await asyncio.open_connection(sock=sock, limit=2**26))
         self.raws.append(raw)
         return raw
 

@@ -502,6 +502,23 @@ REFUSED = {
     "identity as transfer-encoding": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n", 400),
     "chunked with a vertical tab": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0bchunked\r\n\r\n", 400),
     "chunked in quotes": (b'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "chunked"\r\n\r\n', 400),
+    "chunked by a like name": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n", 400),
+    "chunked with a parameter": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked;q=1\r\n\r\n", 400),
+    "chunked and a comma": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked,\r\n\r\n", 400),
+    "an empty transfer-encoding": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n", 400),
+    "a length with 0x": (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x3\r\n\r\n", 400),
+    "a length with an underscore": (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0_3\r\n\r\n", 400),
+    "a length of other digits": (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \xef\xbc\x93\r\n\r\n", 400),
+    "a length in superscript": (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \xb3\r\n\r\n", 400),
+    "a vertical tab before a length": (b"POST / HTTP/1.1\r\nHost: a\r\n\x0bContent-Length: 3\r\n\r\n", 400),
+    "a chunk size with a sign": (CHUNKED + b"+3\r\nabc\r\n0\r\n\r\n", 400),
+    "a chunk size with an underscore": (CHUNKED + b"0_3\r\nabc\r\n0\r\n\r\n", 400),
+    "a chunk size after a space": (CHUNKED + b" 3\r\nabc\r\n0\r\n\r\n", 400),
+    "a chunk size of 21 digits": (CHUNKED + b"f" * 21 + b"\r\nabc\r\n0\r\n\r\n", 400),
+    "no chunk size": (CHUNKED + b"\r\nabc\r\n0\r\n\r\n", 400),
+    "a chunk extension with a LF": (CHUNKED + b"3;a\nb\r\nabc\r\n0\r\n\r\n", 400),
+    "a chunk without its CRLF": (CHUNKED + b"3\r\nabc0\r\n\r\n", 400),
+    "a trailer with a bare CR": (CHUNKED + b"3\r\nabc\r\n0\r\nX: y\rz\r\n\r\n", 400),
     "chunks in HTTP/1.0": (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
     "a chunk size that is no number": (CHUNKED + b"xyz\r\n", 400),
     "a chunk size with 0x": (CHUNKED + b"0x3\r\nabc\r\n0\r\n\r\n", 400),
@@ -550,6 +567,22 @@ def test_what_http_forbids_is_refused_and_nothing_behind_it_is_read(name, bytewi
             assert (answer.headers["x-request-id"], answer.headers["connection"]) == ("req_1", "close")
             assert await raw.is_closed()
             assert served.requests == []
+
+    run(main)
+
+
+def test_chunk_extensions_and_trailers_say_nothing_of_the_request():
+    """Also those that would mean another body, or another host, in a head."""
+    body = b'0003;a="b";c\r\nabc\r\n000;x\r\nContent-Length: 50\r\nTransfer-Encoding: chunked\r\nHost: b\r\n\r\n'
+
+    async def main():
+        async with serving() as served:
+            raw = await served.connect()
+            raw.write(CHUNKED + body + POST)
+            assert (await raw.answer()).body == b"abc"
+            assert (await raw.answer()).body == b"hello"
+            assert [request.header("host") for request in served.requests] == ["a", "a"]
+            assert served.requests[0].header("content-length") is None
 
     run(main)
 
