@@ -49,6 +49,7 @@ _TIDY_ENTRIES = 1000  # a step of tidying: some milliseconds
 _TIDY_SHARES = 50  # where it is too much, a step frees one of so many shares
 _FREED = 0.1  # of the size limit, at once, so that not every batch is followed by tidying
 _WAL_BYTES = 4 * 1024 * 1024
+_MOST_INTEGER = 2**63 - 1
 
 # Fields that no SQLite value holds: kept as JSON, NULL where they are empty.
 _AS_JSON = tuple(FIELDS.index(name) for name in ("outcomes", "notices", "steps"))
@@ -63,6 +64,9 @@ def _row(entry: Entry) -> list[Any]:
 
 
 def _encodable(value: Any) -> Any:
+    """A value as SQLite can hold it: half a surrogate escaped, a number of more than 64 bits cut."""
+    if isinstance(value, int):
+        return min(value, _MOST_INTEGER)
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
@@ -180,7 +184,7 @@ class JournalFile:
         for is_last in (False, True):
             try:
                 size = self._database.do(job)
-            except UnicodeEncodeError:  # half a surrogate, which JSON may hold and UTF-8 not
+            except (UnicodeEncodeError, OverflowError):  # JSON may hold what SQLite does not
                 rows = [[_encodable(value) for value in row] for row in rows]
             except (sqlite3.Error, OSError) as error:
                 self._database.close()
@@ -350,7 +354,10 @@ class Reader:
     def _select(self, condition: str, values: list[Any]) -> list[Found]:
         columns = self._columns()
         rows = self._rows(f"SELECT number, {columns} FROM entries WHERE {condition}", values)
-        return [Found(number=row[0], entry=_entry(row[1:])) for row in rows]
+        try:
+            return [Found(number=row[0], entry=_entry(row[1:])) for row in rows]
+        except (ValueError, TypeError):
+            raise ConfigError(f"{self.file}: an entry is damaged") from None
 
     def _columns(self) -> str:
         """The fields' columns, NULL for those that the version which wrote the file did not know."""
@@ -369,7 +376,9 @@ class Reader:
                 (version,) = self._database.execute("PRAGMA user_version").fetchone()
                 if version > VERSION:
                     raise ConfigError(f"{self.file}: written by a newer agproxy (format {version})")
-            return self._database.execute(query, values).fetchall()
+            return self._database.execute(query, [_encodable(value) for value in values]).fetchall()
+        except UnicodeDecodeError:  # of SQLite's complaint, which quotes a broken file
+            raise ConfigError(f"{self.file}: database disk image is malformed") from None
         except sqlite3.Error as error:
             if "no such table" in str(error):  # it was just made
                 return []

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sqlite3
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,10 @@ from agproxy import accounts, credentials, oauth, records
 from agproxy.cli import account_files
 from agproxy.config import SETTINGS, load
 from agproxy.cooldowns import Cause, CoolDown, error_of, from_rows, next_cool_down
+from agproxy.entries import Entry, json_line, text_line
 from agproxy.errors import ConfigError, GatewayError, StateUnavailable, UpstreamFailed
 from agproxy.io import home as home_io
+from agproxy.io.journal import JournalFile, Reader, Wanted
 from agproxy.io.limits import LimitsFile
 from agproxy.io.state import State
 from agproxy.io.store import AccountStore
@@ -232,8 +235,6 @@ def database():
 
 
 DATABASE = database()
-# Where something stands: changes of the empty rest of a page change nothing.
-MARKS = [place for place, byte in enumerate(DATABASE) if byte]
 READS = (
     records.Get(kind="response", id="b"),
     records.Chain(kind="response", id="b"),
@@ -241,23 +242,29 @@ READS = (
 )
 
 
-# What of them is changed to what, and where the file ends then.
-damages = some.tuples(
-    some.lists(some.tuples(some.sampled_from(MARKS), some.integers(0, 255)), max_size=4),
-    some.just(len(DATABASE)) | some.integers(0, len(DATABASE)),
-)
+def damages_of(good):
+    """Bytes of a file that are changed, and where it ends then. Changes of a page's empty rest would not show."""
+    marks = [place for place, byte in enumerate(good) if byte]
+    return some.tuples(
+        some.lists(some.tuples(some.sampled_from(marks), some.integers(0, 255)), max_size=4),
+        some.just(len(good)) | some.integers(0, len(good)),
+    )
+
+
+def damaged(good, damage):
+    changes, size = damage
+    data = bytearray(good)
+    for place, byte in changes:
+        data[place] = byte
+    return bytes(data[:size])
 
 
 @hunt(25)
-@given(damages)
+@given(damages_of(DATABASE))
 def test_any_damaged_state_file_is_read_or_said_to_be_unusable_or_set_aside(damage):
-    changes, size = damage
-    data = bytearray(DATABASE)
-    for place, byte in changes:
-        data[place] = byte
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "state.sqlite3"
-        file.write_bytes(data[:size])
+        file.write_bytes(damaged(DATABASE, damage))
 
         async def use():
             state = State(file, max_age_seconds=1e9, max_bytes=1 << 30)
@@ -307,6 +314,104 @@ def test_any_record_is_read_back_as_it_was(made, is_chain):
             await state.close()
 
     asyncio.run(use())
+
+
+# --- journal.sqlite3 ---
+
+numbers = some.integers(0, 2**70) | some.integers(0, 9)
+ENTRY = Entry(
+    id="req_1",
+    at=NOW,
+    method="POST",
+    path="/v1/chat/completions",
+    status=200,
+    outcomes=("a=429",),
+    steps=({"at": NOW, "event": "picked", "account": "a"},),
+)
+entries = some.builds(
+    Entry,
+    id=texts.map(repr),
+    at=some.just(NOW),
+    method=some.just("GET"),
+    path=some.just("/"),  # both come from a line of HTTP
+    client=some.none() | texts,
+    model=texts,
+    status=some.integers(100, 599),
+    error=some.none() | some.just("empty_answer"),  # codes are ours
+    message=some.none() | texts,
+    prompt_tokens=numbers,
+    output_tokens=numbers,
+    notices=some.lists(texts, max_size=2).map(tuple),
+    outcomes=some.lists(texts, max_size=2).map(tuple),
+    steps=some.lists(some.dictionaries(texts, anything, max_size=2), max_size=2).map(tuple),
+)
+
+
+def keep(folder, *made):
+    """What a journal in a folder then holds."""
+
+    async def write():
+        journal = JournalFile(Path(folder) / "journal.sqlite3", max_age_seconds=1e9, max_bytes=1 << 30)
+        for entry in made:
+            journal.add(entry)
+        await journal.close()
+        assert journal.dropped == 0
+
+    asyncio.run(write())
+    with Reader(Path(folder) / "journal.sqlite3") as reader:
+        return [found.entry for found in reader.latest(Wanted(), 99)]
+
+
+@hunt(10)
+@given(some.lists(entries, min_size=1, max_size=3))
+def test_any_entry_is_kept_and_can_be_read_and_told(made):
+    with tempfile.TemporaryDirectory() as folder:
+        found = keep(folder, ENTRY, *made)
+    assert found[0] == ENTRY
+    assert [entry.status for entry in found[1:]] == [entry.status for entry in made]
+    for entry, wanted in zip(found[1:], made, strict=True):
+        assert "\n" not in text_line(entry) + json_line(entry)
+        assert json.dumps(entry.steps) == json.dumps(wanted.steps)
+
+
+def journal():
+    with tempfile.TemporaryDirectory() as folder:
+        keep(folder, ENTRY, replace(ENTRY, id="req_2", notices=("x",)))
+        file = Path(folder) / "journal.sqlite3"
+        with sqlite3.connect(file) as connection:
+            connection.execute("PRAGMA journal_mode = DELETE")
+        connection.close()
+        return file.read_bytes()
+
+
+JOURNAL = journal()
+
+
+@hunt(25)
+@given(damages_of(JOURNAL))
+def test_any_damaged_journal_is_read_or_refused_in_words_and_goes_on(damage):
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "journal.sqlite3"
+        file.write_bytes(damaged(JOURNAL, damage))
+        with Reader(file) as reader:
+            for read in (
+                lambda: reader.latest(Wanted(only_errors=True, model="g*", client="\ud800"), 5),
+                lambda: reader.latest(Wanted(), 5),
+                lambda: reader.find("req"),
+                lambda: reader.find("\ud800"),
+                reader.last_number,
+                lambda: reader.bodies(1),
+            ):
+                _, error = tried(read, errors=ConfigError)
+                assert error is None or str(error).startswith(str(file))
+
+        async def write():
+            made = JournalFile(file, max_age_seconds=1e9, max_bytes=1 << 30)
+            made._hurry.set()  # no waiting for others
+            made.add(ENTRY)
+            await made.close()
+
+        asyncio.run(write())
 
 
 def test_the_pools_are_good_files():

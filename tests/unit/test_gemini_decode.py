@@ -27,6 +27,8 @@ from agproxy.conversation import (
 from agproxy.errors import GatewayError, Retry, UpstreamFailed, UpstreamRateLimited
 
 STOP = {"candidates": [{"finishReason": "STOP"}]}
+TWO = request(user("hello"), tools=(tool("look"),), sampling=Sampling(candidates=2))
+GEMINI_2 = "gemini-2.0-flash"  # one of those that bring several candidates in one answer
 
 
 def choice(*chunks, **more):
@@ -486,7 +488,8 @@ def test_thoughts_alone_are_an_empty_answer():
 @pytest.mark.parametrize("finish", ["STOP", None])
 @pytest.mark.parametrize("empty", [0, 1])
 def test_an_empty_candidate_does_not_take_the_good_one_beside_it(empty, finish):
-    made = answer(chunk("good", index=1 - empty, finish="STOP"), chunk(index=empty, finish=finish))
+    said = (chunk("good", index=1 - empty, finish="STOP"), chunk(index=empty, finish=finish))
+    made = answer(*said, asked=TWO, name=GEMINI_2)
 
     good, bad = made.choices[1 - empty], made.choices[empty]
     assert (good.parts, good.end.finish) == ((Text(text="good"),), Finish.STOP)
@@ -538,10 +541,6 @@ def test_ratings_of_a_prompt_are_no_block():
 
 
 # --- several candidates
-
-
-TWO = request(user("hello"), tools=(tool("look"),), sampling=Sampling(candidates=2))
-GEMINI_2 = "gemini-2.0-flash"  # one of those that bring several candidates in one answer
 
 
 def test_candidates_come_mixed_and_are_told_apart_by_their_number():

@@ -114,6 +114,32 @@ def test_what_no_utf8_can_hold_costs_nobody_his_entry(file):
     assert (first.model_asked, second.id) == ("gpt\\ud800", "b")
 
 
+def test_a_count_beyond_64_bits_costs_nobody_his_entry(file):
+    write(file, entry("a", prompt_tokens=2**63), entry("b"))
+
+    with Reader(file) as reader:
+        first, second = (found.entry for found in reader.latest(Wanted(), 10))
+    assert (first.prompt_tokens, second.id) == (2**63 - 1, "b")
+
+
+def test_a_word_that_no_utf8_can_hold_is_found_nowhere(file):
+    """As a command line may bring it."""
+    write(file, entry("a", client="ann"))
+
+    assert ids(file, client="\udcff") == []
+    with Reader(file) as reader:
+        assert reader.find("\udcff") == []
+
+
+def test_an_entry_that_the_disk_has_changed_is_told(file):
+    write(file, entry("a", outcomes=("account=429",)))
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("UPDATE entries SET outcomes = 'x'")
+
+    with pytest.raises(ConfigError, match=r"journal\.sqlite3: an entry is damaged"):
+        ids(file)
+
+
 def test_what_is_wanted_is_found_and_in_order(file):
     write(
         file,
