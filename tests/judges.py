@@ -251,6 +251,7 @@ def serve(pieces: Sequence[bytes], **settings: Any) -> Served:
         complaints: list[Any] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
         server = Server(replace(Config(), **settings), handler, refuse, lambda: "req_1")
+        await server.start(())  # it has no doors: its one client is brought in by hand
         connection = _Connection(server, "127.0.0.1", False)
         wire = _Wire()
         connection.connection_made(wire)
