@@ -6,28 +6,23 @@ printed is what would have been sent, and what would have been answered.
 
 import argparse
 import asyncio
-import itertools
 import json
 import os
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from .. import jsontext, sse
 from ..config import Config
-from ..entries import Entry
 from ..errors import ConfigError, GatewayError
-from ..http11 import Call, Follower, Headers, HttpRequest, Send
+from ..http11 import Call, Follower, Headers, Send
 from ..io import logs
-from ..pool import Account, Pool
 from .colour import BOLD, paint, warn
 from .common import EXIT_FAILED, RawHelp, add_settings, load
-from .paper import Paper
+from .paper import Paper, exchange
 
 if TYPE_CHECKING:
     from .common import Commands
@@ -148,36 +143,11 @@ def _show_answer(settings: Config, path: str, request: bytes, given: bytes, *, i
     return EXIT_FAILED if reply.status >= 400 or reply.is_cut else 0
 
 
-async def _run(settings: Config, path: str, body: bytes, send: Send) -> "Paper":
+async def _run(settings: Config, path: str, body: bytes, send: Send) -> Paper:
     """One exchange of the gateway; each call that it makes goes to `send`, once."""
-    from ..gateway import Gateway
-    from ..io.fetch import Fetcher
-
-    numbers = itertools.count(1)
-    entries: list[Entry] = []
-    fetcher = Fetcher(settings)
-    gateway = Gateway(
-        config=replace(settings, auth_mode="off", max_attempts=1, keepalive_seconds=0.0),
-        pool=Pool([Account(id="translate", key="YOUR_KEY")]),
-        send=send,
-        base_url=f"{settings.upstream_url.rstrip('/')}/{settings.upstream_version}",
-        now=time.time,
-        clock=time.monotonic,
-        new_id=lambda: f"{next(numbers):024x}",
-        fetch=fetcher.fetch_all,
-        observers=(entries.append,),
-    )
-    paper = Paper()
-    headers = (("host", "localhost"), ("content-type", "application/json"))
-    request = HttpRequest(
-        method="POST", path=path, query="", headers=headers, body=body, peer="127.0.0.1", id="translate"
-    )
-    await gateway.handle(request, paper)
-    await gateway.close()
-    await fetcher.close()
-    for entry in entries:
-        for text in entry.notices:
-            warn(text)
+    paper = await exchange(settings, path, body, send)
+    for text in paper.notices:
+        warn(text)
     return paper
 
 
@@ -191,7 +161,7 @@ def _print_body(body: bytes, *, is_raw: bool) -> None:
     sys.stdout.buffer.flush()
 
 
-# --- the gateway's two ends, on paper --------------------------------------------------------------------------
+# --- upstream, on paper --------------------------------------------------------------------------
 
 
 class _Kept(GatewayError):
