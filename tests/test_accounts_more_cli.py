@@ -1,7 +1,10 @@
 """`agproxy accounts` for every kind: add, login, edit, reorder, import, export, status, reset, test."""
 
 import base64
+import contextlib
 import json
+import os
+import pty
 import re
 import subprocess
 import sys
@@ -290,3 +293,47 @@ def test_the_answer_to_another_sign_in_is_not_taken(tmp_path):
 
     assert "another sign-in" in err
     assert [form["code"] for form in endpoint.forms] == ["4/c0de"]
+
+
+# --- progress --------------------------------------------------------------------------------------------------
+
+
+def shown_on_a_terminal(simulator, tmp_path, **environ):
+    """What `accounts test` writes to standard error where that is a terminal, and to standard output."""
+    terminal, inner = pty.openpty()
+    environ = {"GEMINI_API_KEY": f"{KEY},{OTHER}", "AGPROXY_UPSTREAM_URL": simulator.url, "TERM": "xterm"} | environ
+    process = subprocess.Popen(
+        [sys.executable, "-m", "agproxy", "accounts", "test"],
+        env=clean_environment(tmp_path / "home", environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=inner,
+        cwd=ROOT,
+    )
+    os.close(inner)
+    out, _ = process.communicate(timeout=60)
+    shown = b""
+    with contextlib.suppress(OSError):  # Linux's way to say that the other end is closed
+        while piece := os.read(terminal, 65536):
+            shown += piece
+    os.close(terminal)
+    assert process.returncode == 0, (out, shown)
+    return shown.decode(), out.decode()
+
+
+def test_progress_is_one_line_that_goes_again(simulator, tmp_path):
+    shown, out = shown_on_a_terminal(simulator, tmp_path, NO_COLOR="1")
+
+    assert [line.strip() for line in shown.split("\r")[1:4]] == [f"{n} of 2 accounts" for n in range(3)]
+    assert shown.split("\r")[-2].strip() == ""
+    assert "\x1b" not in shown
+    assert "\n" not in shown
+    assert "accounts" not in out
+
+
+def test_there_is_no_progress_on_a_dumb_terminal(simulator, tmp_path):
+    assert shown_on_a_terminal(simulator, tmp_path, TERM="dumb")[0] == ""
+
+
+def test_there_is_no_progress_where_nobody_looks(agproxy, simulator):
+    assert agproxy("test", GEMINI_API_KEY=KEY, AGPROXY_UPSTREAM_URL=simulator.url)[2] == ""

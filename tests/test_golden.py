@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from fakes import FakeUpstream, Scripted, ask, make_gateway
 
-from agproxy.config import Config
+from agproxy.config import BY_NAME, Config, parse
 
 FOLDER = Path(__file__).parent / "golden"
 CASES = sorted(path.parent for path in FOLDER.glob("*/*/1-client-request.json"))
@@ -42,10 +42,11 @@ def script_of(case: Path, split) -> list[Scripted]:
 
 
 def settings_of(case: Path) -> Config:
-    """Settings other than the defaults stand in settings.json of the case."""
+    """Settings other than the defaults stand in settings.json of the case, by name, with values as in config.json."""
     file = case / "settings.json"
     given = json.loads(file.read_bytes()) if file.exists() else {}
-    return Config(**({"keepalive_seconds": 0.0, "max_wait_seconds": 0.0} | given))
+    read = {name: parse(BY_NAME[name], value) for name, value in given.items()}
+    return Config(**({"keepalive_seconds": 0.0, "max_wait_seconds": 0.0} | read))
 
 
 def run(case: Path, split) -> tuple[list, bytes]:

@@ -494,7 +494,9 @@ def _test(options: argparse.Namespace) -> int:
                 colour.warn(f"{entry.name} is disabled and was not tested: name it to test it")
     if not tested:
         raise ConfigError("there is no account to test: 'agproxy accounts add' adds one, GEMINI_API_KEY brings one")
-    outcomes = asyncio.run(probe.call_all(loaded.config, tested, options.model, options.timeout))
+    with term.Progress(len(tested), "accounts") as progress:
+        calls = probe.call_all(loaded.config, tested, options.model, options.timeout, on_done=progress.step)
+        outcomes = asyncio.run(calls)
     results = list(zip(tested, outcomes, strict=True))
     print(_json([_result(*result) for result in results]) if options.json else _table(results))
     return EXIT_FAILED if any(outcome.fault for outcome in outcomes) else 0

@@ -19,9 +19,10 @@ from .. import accounts, pool
 from ..accounts import Entry, account_of
 from ..config import Config, Loaded
 from ..errors import ConfigError
+from ..setup import MODEL
 from . import check_files, probe
 from .accounts import seconds
-from .colour import BOLD, RED, YELLOW, paint
+from .colour import BOLD, RED, YELLOW, paint, warn
 from .common import EXIT_FAILED, RawHelp, add_settings, home_of, load
 from .finding import Finding, State, skipped
 from .term import plain
@@ -34,6 +35,9 @@ Looks at Python, files and permissions, settings, the port, the way to Google (n
 and one chat and one stream through the gateway if it runs. Says of each what was found, and what to do where it is not
 as it should be. The accounts are tried by counting tokens, which is free; the chat and the stream cost some tokens.
 
+--live makes some fifteen small calls with your account, says their cost and asks before, and tells what Gemini did
+otherwise than the simulator and the decoder expect. What was captured is written into a folder, without keys.
+
 exit status: 0 nothing is broken (there may be warnings), 1 something is"""
 _SECONDS = 10.0
 _STYLES = {State.OK: "32", State.WARN: YELLOW, State.FAIL: RED, State.SKIPPED: "2"}
@@ -43,15 +47,23 @@ def add(commands: "Commands") -> None:
     parser = commands.add_parser(
         "doctor",
         help="what is wrong with files, settings, network, accounts, and what to do about it",
-        usage="agproxy doctor [--offline] [--json] [--model M] [--timeout SECONDS] [--SETTING VALUE ...]",
+        usage="agproxy doctor [--offline | --live [--yes] [--account ID] [--output DIR]] [--json] [--model M] "
+        "[--timeout SECONDS] [--SETTING VALUE ...]",
         description=_DESCRIPTION,
         formatter_class=RawHelp,
     )
-    parser.add_argument("--offline", action="store_true", help="leave out all that calls Google")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--offline", action="store_true", help="leave out all that calls Google")
+    what.add_argument(
+        "--live", action="store_true", help="instead: what Gemini really does, and what is expected of it"
+    )
+    parser.add_argument("--yes", action="store_true", help="with --live: its cost is all right")
+    parser.add_argument("--account", metavar="ID", help="with --live: the account to ask with (the first)")
+    parser.add_argument("--output", metavar="DIR", help="with --live: a new folder for what is captured (doctor-TIME)")
     parser.add_argument("--json", action="store_true", help="print a JSON array of findings")
-    parser.add_argument("--model", default=probe.MODEL, help=f"model to try (default {probe.MODEL})")
+    parser.add_argument("--model", help=f"model to try (default {probe.MODEL}, with --live {MODEL})")
     parser.add_argument(
-        "--timeout", type=seconds, default=_SECONDS, metavar="SECONDS", help=f"for one call (default {_SECONDS:g})"
+        "--timeout", type=seconds, metavar="SECONDS", help=f"for one call (default {_SECONDS:g}, with --live 120)"
     )
     add_settings(parser, is_shown=False)
     parser.set_defaults(run=run)
@@ -59,6 +71,10 @@ def add(commands: "Commands") -> None:
 
 def run(options: argparse.Namespace) -> int:
     home = home_of(options, os.environ)
+    if options.live:
+        return _run_live(options, home)
+    options.model = options.model or probe.MODEL
+    options.timeout = options.timeout or _SECONDS
     loaded: Loaded | None = None
     problem = ""
     try:
@@ -84,6 +100,20 @@ def run(options: argparse.Namespace) -> int:
     else:
         print("\n".join(_lines(findings)))
     return EXIT_FAILED if any(finding.state is State.FAIL for finding in findings) else 0
+
+
+def _run_live(options: argparse.Namespace, home: Path) -> int:
+    from . import live
+
+    loaded = load(options, os.environ)
+    for warning in loaded.warnings:
+        warn(warning)
+    settings = loaded.config
+    entries, notices = _read_accounts(home)
+    if entries is None:
+        raise ConfigError("; ".join(notices))
+    used = [entry for entry in entries if entry.record.is_enabled]
+    return live.run(options, settings, used, is_simulated=settings.simulate == "on")
 
 
 def _read_accounts(home: Path) -> tuple[tuple[Entry, ...] | None, list[str]]:

@@ -6,7 +6,7 @@ Goes straight to the configured upstream, never to the embedded simulator: that 
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,10 +44,16 @@ def _parse(body: bytes) -> Any:
 
 
 async def call_all(
-    settings: Config, entries: Sequence[Entry], model: str, seconds: float, *, counts_only: bool = False
+    settings: Config,
+    entries: Sequence[Entry],
+    model: str,
+    seconds: float,
+    *,
+    counts_only: bool = False,
+    on_done: Callable[[], None] = lambda: None,
 ) -> list[Outcome]:
     """The outcomes in the accounts' order. seconds: for one call in all. counts_only: tokens are counted and none are
-    made, which costs nothing and touches no limit of generation."""
+    made, which costs nothing and touches no limit of generation. on_done: called after each account."""
     from ..egress import places  # here, so that the other commands start without TLS's weight
     from ..io.egress import Egress
     from ..io.lines import Lines
@@ -61,7 +67,9 @@ async def call_all(
 
     async def call(entry: Entry) -> Outcome:
         async with turns:
-            return await _call(settings, lines.send, tokens, entry, model, seconds, counts_only)
+            outcome = await _call(settings, lines.send, tokens, entry, model, seconds, counts_only)
+        on_done()
+        return outcome
 
     try:
         return await asyncio.gather(*(call(entry) for entry in entries))

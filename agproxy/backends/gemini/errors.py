@@ -58,6 +58,11 @@ _DURATION_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "n
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|us|ns|h|m|s))+")
 
 
+def hide_private(text: str) -> str:
+    """Upstream's words without keys and the project's number."""
+    return _PRIVATE.sub("...", text)
+
+
 def duration_seconds(text: str) -> float | None:
     """Seconds of a duration as upstreams write it: "34.07s", "900ms", "1h2m3.5s". None if it is none."""
     if not _DURATION.fullmatch(text):
@@ -146,7 +151,7 @@ def decode_error_object(status: int, error: Any, headers: Headers = ()) -> Gatew
         status = code
     details = [detail for detail in _list(error.get("details")) if isinstance(detail, dict)]
     given = error.get("message")
-    message = _PRIVATE.sub("...", given) if isinstance(given, str) and given else f"upstream answered {status}"
+    message = hide_private(given) if isinstance(given, str) and given else f"upstream answered {status}"
     reason = _reason(details)
     name = error.get("status")
     if status in (401, 403) or reason in _ACCOUNT_REASONS:
