@@ -261,6 +261,27 @@ def test_a_gateway_with_another_key(doctor, tmp_path, simulator):
     assert "sk-theirs" not in fine.text
 
 
+def test_a_gateway_over_tls(doctor, tmp_path, simulator):
+    make_certificates(tmp_path, "localhost")
+    chain = tmp_path / "chain.pem"  # with its authority, by which doctor knows it
+    chain.write_bytes((tmp_path / "server.pem").read_bytes() + (tmp_path / "ca.pem").read_bytes())
+    files = {"AGPROXY_TLS_CERT": str(chain), "AGPROXY_TLS_KEY": str(tmp_path / "server.key")}
+    running = start(
+        "serve", home=tmp_path / "other", GEMINI_API_KEY="good", AGPROXY_UPSTREAM_URL=simulator.url, **files
+    )
+    try:
+        told = doctor(AGPROXY_PORT=running.url.rpartition(":")[2], **files)
+        other = doctor("--offline", AGPROXY_HOST="127.0.0.1", AGPROXY_PORT=running.url.rpartition(":")[2], **files)
+    finally:
+        running.stop()
+
+    assert "runs at https://localhost" in told["port"]["found"]
+    assert told["chat"]["state"] == told["stream"]["state"] == "ok"
+    assert other["port"]["state"] == "warn"  # the certificate is made for another name
+    assert "SSL_CERT_FILE" in other["port"]["advice"]
+    assert "cannot be read" in doctor("--offline", AGPROXY_TLS_CERT="/nowhere.pem")["start"]["found"]
+
+
 def test_an_address_that_this_machine_has_not(doctor):
     told = doctor(
         "--offline", "--timeout", "0.5", AGPROXY_HOST="192.0.2.1", AGPROXY_API_KEY="k", AGPROXY_AUTH_MODE="strict"

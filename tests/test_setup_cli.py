@@ -161,6 +161,8 @@ def test_which_of_several_keys_is_meant_has_to_be_said(setup):
         (["--host", "0.0.0.0"], "http://127.0.0.1:8045/v1"),
         (["--host", "::1", "--port", "1"], "http://[::1]:1/v1"),
         (["--host", "box.lan"], "http://box.lan:8045/v1"),
+        (["--tls-cert", "x.pem"], "https://localhost:8045/v1"),
+        (["--tls-cert", "x.pem", "--host", "box.lan"], "https://box.lan:8045/v1"),
         (["--url", "https://box.lan/"], "https://box.lan/v1"),
         (["--url", "https://box.lan/llm/v1/"], "https://box.lan/llm/v1"),
     ],

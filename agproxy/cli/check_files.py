@@ -93,6 +93,13 @@ def conflicts(loaded: Loaded) -> Finding:
     except ConfigError as error:
         problem, _, advice = str(error).rpartition(": ")
         return fail("start", problem or str(error), advice if problem else "see `agproxy config`")
+    if loaded.config.tls_cert:
+        from ..io.tls import server_context  # here, so that only who has certificates loads TLS
+
+        try:
+            server_context(loaded.config.tls_cert, loaded.config.tls_key)
+        except ConfigError as error:
+            return fail("start", str(error), "name a certificate and its key, PEM, which this user can read")
     return ok("start", f"a gateway starts with these settings; auth mode {loaded.config.effective_auth_mode}")
 
 

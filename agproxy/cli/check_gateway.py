@@ -46,8 +46,8 @@ class Answer:
 
 
 def client_settings(settings: Config) -> Config:
-    """Settings of a client towards the gateway itself."""
-    return replace(settings, upstream_proxy="", allow_plain_http=True)
+    """Settings of a client towards the gateway itself. It trusts what stands in the gateway's own certificate file."""
+    return replace(settings, upstream_proxy="", allow_plain_http=True, ca_file=settings.tls_cert or settings.ca_file)
 
 
 class Gateway:
@@ -86,6 +86,11 @@ async def port(settings: Config, gateway: Gateway | None) -> tuple[Finding, bool
     answer = await gateway.ask("")
     if answer.code == "upstream_connect":
         return _free_port(settings), False
+    if answer.code == "upstream_tls" and settings.tls_cert:
+        advice = (
+            "clients need its authority's file (SSL_CERT_FILE, NODE_EXTRA_CA_CERTS) and the name that it is made for"
+        )
+        return warn("port", f"{gateway.url}: {answer.fault}", advice), False
     if answer.fault:
         advice = "another program may have the port: --port names another"
         return fail("port", f"{gateway.url}: {answer.fault}", advice), False

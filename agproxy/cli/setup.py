@@ -130,10 +130,13 @@ def base_url(config: Config) -> str:
         )
     if not config.port:
         raise ConfigError("--url: with port 0 the gateway takes any free port: say the base URL")
-    host = {"localhost": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(config.host, config.host)
+    here = {"localhost": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+    if config.tls_cert:  # certificates are made out for names
+        here = dict.fromkeys(here, "localhost")
+    host = here.get(config.host, config.host)
     if ":" in host and not host.startswith("["):
         host = f"[{host}]"
-    return f"http://{host}:{config.port}/v1"
+    return f"{'https' if config.tls_cert else 'http'}://{host}:{config.port}/v1"
 
 
 def _checked_url(text: str) -> str:
