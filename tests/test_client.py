@@ -1207,7 +1207,7 @@ def test_a_connection_that_nobody_takes_is_a_504():
 def test_address_families_take_turns(monkeypatch):
     async def main():
         resolving_to(monkeypatch, ("::1", 1), ("::2", 1), ("::3", 1), ("192.0.2.1", 1))
-        tried = [address[0] for _, address in await dial.Dialer(Config()).resolve("gemini.test", 443)]
+        tried = [address[0] for _, address in await dial.Dialer(Config(), None).resolve("gemini.test", 443)]
         assert tried == ["::1", "192.0.2.1", "::2", "::3"]
 
     run(main)

@@ -26,15 +26,16 @@ from agproxy.config import Config
 from agproxy.http11 import Call
 from agproxy.io.{module} import {name}
 async def main():
-    {made} = {name}(Config(connect_timeout_seconds=0.05, fetch_timeout_seconds=0.05))
+    config = Config(connect_timeout_seconds=0.05, fetch_timeout_seconds=0.05)
+    {made} = {name}({takes})
     try:
         await {call}
     except Exception as error:
         print(error)
 asyncio.run(main())
 """
-CLIENT = {"module": "client", "name": "Client", "made": "client"}
-FETCHER = {"module": "fetch", "name": "Fetcher", "made": "fetcher"}
+CLIENT = {"module": "client", "name": "Client", "made": "client", "takes": "config, None"}
+FETCHER = {"module": "fetch", "name": "Fetcher", "made": "fetcher", "takes": "config"}
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,7 @@ def test_names_that_are_looked_up_at_once_have_a_bound(monkeypatch):
 
 def test_what_can_be_no_name_is_told_like_a_name_that_is_unknown():
     async def main():
-        client = Client(Config())
+        client = Client(Config(), None)
         with pytest.raises(UpstreamFailed, match="cannot be resolved"):
             await client.send(Call(method="GET", url=f"https://{'a' * 64}.test/", body=b"", headers=()))
         await client.close()
