@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,9 @@ class Place:
         done = run([str(word) for word in arguments], home=self.home, folder=self.work, **environ)
         assert done.status == 0, done.output
         assert ANSWER in done.output
-        assert any("POST /v1/" in line and "-> 200" in line for line in self.gateway.lines[before:])
+        deadline = time.monotonic() + 20  # the log is read by a thread
+        while not any("POST /v1/" in line and "-> 200" in line for line in self.gateway.lines[before:]):
+            assert time.monotonic() < deadline, "\n".join(self.gateway.lines[before:])
         return done
 
     def holds_no_key(self, *, except_for=()):
