@@ -216,9 +216,14 @@ def _continue(facts: Facts) -> Plan:
     folder = facts.environ.get("CONTINUE_GLOBAL_DIR") or _join(facts, facts.home, ".continue")
     head = {"name": "agproxy", "version": "1.0.0", "schema": "v1"}
     notes: tuple[str, ...] = ()
+    if facts.base_url.startswith("https://"):
+        notes += (
+            "Continue is told of your own authority by requestOptions.caBundlePath of the model. Its command line "
+            "1.5.47 did not heed it when tried: where it says 'Connection error', take plain http on this machine",
+        )
     if facts.needs_key:
         place = _join(facts, folder, ".env")
-        notes = (f"the extension does not see your shell's variables: put {facts.key_variable}=... into {place}",)
+        notes += (f"the extension does not see your shell's variables: put {facts.key_variable}=... into {place}",)
     fragment = YamlItem(parent="models", values=item, head=head)
     return Plan(
         file=File(paths=(_join(facts, folder, "config.yaml"),), fragment=fragment),

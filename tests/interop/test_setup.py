@@ -1,34 +1,37 @@
 """What `agproxy setup CLIENT` prints or writes makes the real client reach a running gateway, in a fresh home.
 
-Each is tried with a gateway that asks for no key, and with one that does. Zed has no headless mode: its settings are
-held to the documented ones in tests/unit/test_setup.py.
+Each is tried with a gateway that asks for no key, with one that does, and with one that does over TLS. Zed has no
+headless mode: its settings are held to the documented ones in tests/unit/test_setup.py.
 """
 
 import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from authority import make_certificates
 from foreign import command, node_modules, run
 from running import clean_environment, start
 
 KEY = "sk-client-key"
-PROMPT = "Answer. [[sim:say=the gateway answered]]"
-ANSWER = "the gateway answered"
+PROMPT = "Answer. [[sim:words=3]]"
+ANSWER = "w1 w2 w3"  # which does not stand in the prompt
 
 
 @pytest.fixture(scope="module")
 def gateways(simulator, tmp_path_factory):
-    """Two gateways, by whether they ask for a client key."""
+    """Three gateways, and the settings by which `agproxy setup` knows each."""
     home = tmp_path_factory.mktemp("gateways")
+    make_certificates(home, "localhost")
     environ = {"GEMINI_API_KEY": "good", "AGPROXY_UPSTREAM_URL": simulator.url}
-    started = {
-        False: start("serve", home=home / "open", **environ),
-        True: start("serve", home=home / "locked", AGPROXY_API_KEY=KEY, AGPROXY_AUTH_MODE="strict", **environ),
-    }
+    locked = {"AGPROXY_API_KEY": KEY, "AGPROXY_AUTH_MODE": "strict"}
+    files = {"AGPROXY_TLS_CERT": str(home / "server.pem"), "AGPROXY_TLS_KEY": str(home / "server.key")}
+    settings = {"open": {}, "with-key": locked, "over-tls": locked | files}
+    started = {name: start("serve", home=home / name, **environ, **more) for name, more in settings.items()}
+    for name, running in started.items():
+        running.settings, running.ca = settings[name], home / "ca.pem"
     yield started
     for running in started.values():
         running.stop()
@@ -37,16 +40,16 @@ def gateways(simulator, tmp_path_factory):
 class Place:
     """A home folder, set up by `agproxy setup` for one of the gateways."""
 
-    def __init__(self, gateway, home, needs_key):
-        self.gateway, self.home, self.needs_key = gateway, home, needs_key
+    def __init__(self, gateway, home):
+        self.gateway, self.home = gateway, home
+        self.needs_key = bool(gateway.settings)
         self.work = home / "work"
         self.work.mkdir(parents=True)
 
     def setup(self, client, *flags):
         environ = clean_environment(self.home / "agproxy", {"HOME": str(self.home)})
         environ |= {"XDG_CONFIG_HOME": str(self.home / ".config"), "AGPROXY_PORT": self.gateway.url.rpartition(":")[2]}
-        if self.needs_key:
-            environ |= {"AGPROXY_API_KEY": KEY, "AGPROXY_AUTH_MODE": "strict"}
+        environ |= self.gateway.settings
         done = subprocess.run(
             [sys.executable, "-m", "agproxy", "setup", client, *flags], env=environ, capture_output=True, text=True
         )
@@ -57,13 +60,11 @@ class Place:
         """The client, with its key in its environment where one is asked for."""
         if self.needs_key:
             environ |= {variable: KEY}
-        before = len(self.gateway.lines)
+        if "AGPROXY_TLS_CERT" in self.gateway.settings:  # as the notes of `agproxy setup` say
+            environ |= {"SSL_CERT_FILE": str(self.gateway.ca), "NODE_EXTRA_CA_CERTS": str(self.gateway.ca)}
         done = run([str(word) for word in arguments], home=self.home, folder=self.work, **environ)
         assert done.status == 0, done.output
         assert ANSWER in done.output
-        deadline = time.monotonic() + 20  # the log is read by a thread
-        while not any("POST /v1/" in line and "-> 200" in line for line in self.gateway.lines[before:]):
-            assert time.monotonic() < deadline, "\n".join(self.gateway.lines[before:])
         return done
 
     def holds_no_key(self, *, except_for=()):
@@ -71,9 +72,9 @@ class Place:
         return not [file for file in files if KEY.encode() in file.read_bytes()]
 
 
-@pytest.fixture(params=[False, True], ids=["open", "with-key"])
+@pytest.fixture(params=["open", "with-key", "over-tls"])
 def place(request, gateways, tmp_path):
-    return Place(gateways[request.param], tmp_path / "home", request.param)
+    return Place(gateways[request.param], tmp_path / "home")
 
 
 def test_codex(place):
@@ -110,6 +111,8 @@ def test_kilo(place):
 
 
 def test_continue(place):
+    if "AGPROXY_TLS_CERT" in place.gateway.settings:
+        pytest.skip("Continue's command line heeds neither caBundlePath nor NODE_EXTRA_CA_CERTS (1.5.47)")
     continue_ = node_modules("@continuedev/cli") / ".bin" / "cn"
     place.setup("continue", "--write")
     assert place.holds_no_key()
@@ -117,7 +120,7 @@ def test_continue(place):
 
 
 def test_continue_finds_the_key_in_its_env_file(gateways, tmp_path):
-    place = Place(gateways[True], tmp_path / "home", True)
+    place = Place(gateways["with-key"], tmp_path / "home")
     continue_ = node_modules("@continuedev/cli") / ".bin" / "cn"
     place.setup("continue", "--write")
     (place.home / ".continue" / ".env").write_text(f"GATEWAY_API_KEY={KEY}\n")
