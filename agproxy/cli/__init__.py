@@ -71,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(sys.argv[1:] if argv is None else argv)
     try:
         status: int = options.run(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # pythonw has none
+            sys.stdout.flush()
     except ConfigError as error:
         complain(str(error))
         return EXIT_USAGE

@@ -7,9 +7,9 @@ from typing import TextIO
 BOLD, RED, YELLOW, DIM = "1", "31", "33", "2"
 
 
-def has_colour(stream: TextIO) -> bool:
-    """Whether what reads this stream shows colours."""
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty():
+def has_colour(stream: TextIO | None) -> bool:
+    """Whether what reads this stream shows colours. None: there is no such stream (pythonw, a closed descriptor)."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or stream is None or not stream.isatty():
         return False
     # The old Windows console prints the codes as they are; these come with the terminals that do not.
     return sys.platform != "win32" or bool({"WT_SESSION", "ANSICON", "TERM"} & os.environ.keys())

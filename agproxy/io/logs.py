@@ -87,7 +87,8 @@ _lines = _Lines()
 def write_access(line: str) -> None:
     """A line of the access log, without the way through `logging`, which costs 4 us a line instead of 1.5."""
     with suppress(OSError):  # whoever read standard error has gone, or its disk is full: no reason to fail a request
-        sys.stderr.write(_lines.access(line))
+        if sys.stderr is not None:
+            sys.stderr.write(_lines.access(line))
 
 
 @contextmanager
@@ -103,10 +104,11 @@ def silent() -> Iterator[None]:
 
 
 def set_up(level: str, form: str = "text") -> None:
-    """Log to standard error from this level on, as text or json; takes the place of an earlier set-up."""
+    """Log to standard error from this level on, as text or json; takes the place of an earlier set-up. Where there is
+    no standard error (pythonw, a closed descriptor) nothing is logged."""
     global _lines
     _lines = _JsonLines() if form == "json" else _Lines()
-    handler = logging.StreamHandler(sys.stderr)
+    handler: logging.Handler = logging.NullHandler() if sys.stderr is None else logging.StreamHandler(sys.stderr)
     handler.setFormatter(_lines)
     # What no line shows is not looked up: the logging manual's own advice, 2 us a line.
     logging._srcfile = None
