@@ -1,4 +1,4 @@
-"""The tables of README.md that the code knows best: every setting, every route.
+"""The tables of README.md that the code knows best: every setting, every route, what becomes of each request field.
 
     python .ci/readme_tables.py            write them, between their comment markers
     python .ci/readme_tables.py --check    exit 1 where README says something else
@@ -8,6 +8,7 @@ tests/test_docs.py holds README to this. A new setting comes in by itself; a new
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -17,6 +18,9 @@ sys.path.insert(0, str(ROOT))
 from agproxy import config  # noqa: E402
 from agproxy.cli.common import groups  # noqa: E402
 from agproxy.config import Setting  # noqa: E402
+from agproxy.frontends import FRONTENDS  # noqa: E402
+from agproxy.frontends._fields import Field, Verdict  # noqa: E402
+from agproxy.frontends.openai_responses.tools import REFUSED, SERVED  # noqa: E402
 from agproxy.gateway import build_routes  # noqa: E402
 
 # (method, pattern) of a route -> what it is for.
@@ -88,12 +92,58 @@ def routes_table() -> str:
     return "\n".join(lines)
 
 
+# Frontend -> what OpenAI calls it. A new frontend needs a name here.
+TITLES = {"openai_chat": "Chat Completions", "openai_completions": "Completions", "openai_responses": "Responses"}
+# OpenAI's other APIs, by the first part of their path. What gets a route falls out of the sentence by itself.
+OTHERS = (
+    "embeddings",
+    "images",
+    "audio",
+    "files",
+    "uploads",
+    "batches",
+    "moderations",
+    "realtime",
+    "assistants",
+    "threads",
+    "vector_stores",
+    "fine_tuning",
+    "containers",
+    "videos",
+    "evals",
+)
+
+
+def fields_table() -> str:
+    lines = ["| API | taken over | no effect, and a warning | refused (400) |", "|---|---|---|---|"]
+    for name, frontend in FRONTENDS.items():
+        if name not in TITLES:
+            raise SystemExit(f"{name}: say in TITLES of .ci/readme_tables.py what its API is called")
+        taken = ", ".join(f"`{field}`" for field, row in frontend.FIELDS.items() if row.verdict is Verdict.MAPPED)
+        others = (_by_reason(frontend.FIELDS, verdict) for verdict in (Verdict.IGNORED, Verdict.REFUSED))
+        lines.append("| " + " | ".join((f"**{TITLES[name]}**", taken, *others)) + " |")
+    refused = "; ".join(f"`{kind}`: {_cell(reason)}" for kind, reason in REFUSED.items())
+    lines.append(f"| **Responses**: tools | {', '.join(f'`{kind}`' for kind in SERVED)} | | {refused} |")
+    served = {route.pattern.split("/")[1] for route in build_routes()}
+    missing = ", ".join(f"`/v1/{path}`" for path in OTHERS if path not in served)
+    return "\n".join([*lines, "", f"Not served, and so 404: {missing}."])
+
+
+def _by_reason(fields: Mapping[str, Field], verdict: Verdict) -> str:
+    """The fields of a verdict, those with one reason together."""
+    reasons: dict[str, list[str]] = {}
+    for name, field in fields.items():
+        if field.verdict is verdict:
+            reasons.setdefault(field.reason, []).append(f"`{name}`")
+    return "; ".join(f"{', '.join(names)}: {_cell(reason)}" for reason, names in reasons.items())
+
+
 def _cell(text: str) -> str:
     """Text in a Markdown table: a bar would end the cell, and stars would turn words in between slanted."""
     return text.replace("|", "\\|").replace("*", "\\*")
 
 
-BLOCKS = {"settings": settings_table, "routes": routes_table}
+BLOCKS = {"fields": fields_table, "settings": settings_table, "routes": routes_table}
 
 
 def rewritten(readme: str) -> str:

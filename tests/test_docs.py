@@ -13,6 +13,8 @@ from running import ROOT
 from agproxy import cli
 from agproxy.cli.common import HEADINGS, groups
 from agproxy.config import NOT_SETTINGS, PREFIX, SETTINGS
+from agproxy.frontends import FRONTENDS
+from agproxy.frontends.openai_responses.tools import REFUSED, SERVED
 from agproxy.gateway import build_routes
 from agproxy.simulator.markers import MARKERS
 
@@ -94,6 +96,27 @@ def test_a_new_route_without_a_purpose_is_refused(monkeypatch):
 
     with pytest.raises(SystemExit, match="GET /healthz: say in PURPOSES"):
         tables.routes_table()
+
+
+def test_every_request_field_is_in_the_table_with_its_reason():
+    rows = [line for line in tables.fields_table().splitlines() if line.startswith("| **")]
+
+    assert set(tables.TITLES) == set(FRONTENDS)
+    for row, frontend in zip(rows, FRONTENDS.values(), strict=False):
+        cells = dict(zip(("mapped", "ignored", "refused"), row.split(" | ")[1:], strict=True))
+        for name, field in frontend.FIELDS.items():
+            cell = cells[field.verdict.value]
+            assert f"`{name}`" in cell
+            assert field.verdict.value == "mapped" or field.reason in cell
+    assert set(re.findall("`([a-z_]+)`", rows[-1])) >= {*REFUSED, *SERVED}
+
+
+def test_an_api_that_gets_a_route_is_no_longer_among_those_that_are_not_served(monkeypatch):
+    *_, before = tables.fields_table().splitlines()
+    monkeypatch.setattr(tables, "OTHERS", (*tables.OTHERS, "responses"))
+
+    assert "`/v1/embeddings`" in before
+    assert tables.fields_table().splitlines()[-1] == before
 
 
 def test_a_readme_without_its_markers_is_refused():

@@ -20,14 +20,15 @@ _MAX_NAME = 64
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9_-]")
 
 _SEARCH_TYPES = ("web_search", "web_search_2025_08_26", "web_search_preview", "web_search_preview_2025_03_11")
-_REFUSED = {
+# Kinds of tools: why one is refused, and those that are not. README shows both.
+REFUSED = {
     "file_search": "Gemini cannot read OpenAI's vector stores",
     "mcp": "the gateway calls no MCP servers; let the client run them and offer their tools as functions",
     "computer": "Gemini has no such tool",
     "computer_use_preview": "Gemini has no such tool",
     "programmatic_tool_calling": "Gemini has no such tool",
 }
-_SERVED = (
+SERVED = (
     "function",
     "custom",
     "namespace",
@@ -170,14 +171,14 @@ class Toolbox:
         elif kind == "image_generation":
             self._notices += read.check(tool, _IMAGE_FIELDS, path + ".")
             self.makes_images = True
-        elif kind in _REFUSED:
+        elif kind in REFUSED:
             raise InvalidRequest(
-                f"Invalid value for '{path}.type': '{kind}' is not supported here: {_REFUSED[kind]}.",
+                f"Invalid value for '{path}.type': '{kind}' is not supported here: {REFUSED[kind]}.",
                 code="unsupported_value",
                 param=path + ".type",
             )
         else:
-            raise read.invalid_value(path + ".type", kind, _SERVED)
+            raise read.invalid_value(path + ".type", kind, SERVED)
 
     def _host(self, kind: Hosted) -> None:
         self._hosted[kind] = HostedTool(kind=kind)
