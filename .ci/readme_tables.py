@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 sys.path.insert(0, str(ROOT))
 
-from agproxy import config  # noqa: E402
+from agproxy import config, metrics  # noqa: E402
 from agproxy.cli.common import groups  # noqa: E402
 from agproxy.config import Setting  # noqa: E402
 from agproxy.frontends import FRONTENDS  # noqa: E402
@@ -29,6 +29,7 @@ PURPOSES = {
     ("GET", "/health"): "the same",
     ("GET", "/readyz"): "there is an account to answer with, else 503",
     ("GET", "/"): "name, version and base URL",
+    ("GET", "/metrics"): "counts and gauges for Prometheus; for the same as below",
     ("GET", "/agproxy/why/{request}"): "why a request (by its `x-request-id`) went to which account, and which were "
     "passed by; with the admin key, where none is set a client key, and where there is none, from this machine",
     ("GET", "/models"): "names that can be asked for: your own, the usual aliases, what upstream lists",
@@ -59,7 +60,7 @@ PURPOSES = {
     ("POST", "/chat/completions/responses"): "Responses or Chat by the body, for tools that stack one path on another",
 }
 # Beside the API rather than in it. (/v1/healthz is served as well, as every path is with and without /v1.)
-_ROOTED = frozenset({"/healthz", "/health", "/readyz", "/"})
+_ROOTED = frozenset({"/healthz", "/health", "/readyz", "/", "/metrics"})
 
 
 def settings_table() -> str:
@@ -143,7 +144,15 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("*", "\\*")
 
 
-BLOCKS = {"fields": fields_table, "settings": settings_table, "routes": routes_table}
+def metrics_table() -> str:
+    lines = ["| name | type | labels | meaning |", "|---|---|---|---|"]
+    for name, family in metrics.FAMILIES.items():
+        labels = ", ".join(f"`{label}`" for label in family.labels)
+        lines.append(f"| `{name}` | {family.kind} | {labels} | {_cell(family.help)} |")
+    return "\n".join(lines)
+
+
+BLOCKS = {"fields": fields_table, "settings": settings_table, "routes": routes_table, "metrics": metrics_table}
 
 
 def rewritten(readme: str) -> str:

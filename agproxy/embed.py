@@ -34,6 +34,7 @@ from .io.fetch import Fetcher
 from .io.journal import FILE as JOURNAL_FILE
 from .io.journal import JournalFile
 from .io.keeper import LimitsKeeper
+from .io.lag import Lag
 from .io.limits import LimitsFile
 from .io.lines import Lines
 from .io.revoker import Revoker
@@ -45,6 +46,7 @@ from .io.tls import server_context
 from .io.tokens import Tokens
 from .io.unix_socket import bind_unix
 from .io.workers import Worker
+from .scrape import Scraper, Seen
 
 _SIMULATED = pool.Account(id="simulated", key="simulated-key", label="simulator")
 
@@ -190,6 +192,15 @@ async def listening(
         digits = _Digits().draw
         threads = Threads()
         stack.push_async_callback(threads.close)
+        lag = Lag(asyncio.get_running_loop())
+        lag.start()
+        stack.callback(lag.stop)
+
+        def seen() -> Seen:
+            return Seen(gateway=gateway, server=server, lines=reach.lines, lag=lag)
+
+        scraper = Scraper(seen, lambda: 0 if journal is None else journal.dropped, worker)
+        stack.callback(scraper.hand_on)
         gateway = Gateway(
             config=config,
             pool=pool.Pool(_shares(reach.accounts, worker)),
@@ -206,7 +217,8 @@ async def listening(
             workers=worker,
             shared=shared,
             write_line=write_line,
-            observers=() if journal is None else (journal.add,),
+            observers=(scraper.counters.observe,) if journal is None else (scraper.counters.observe, journal.add),
+            scrape=scraper.answer,
             find_entry=None if journal is None else journal.find,
         )
         stack.push_async_callback(gateway.close)
@@ -217,11 +229,11 @@ async def listening(
         def new_id() -> str:
             return f"req_{digits(16)}"
 
+        server = Server(config, gateway.handle, gateway.refuse, new_id, gateway.cors_headers, gateway.refused)
         if worker is not None:
             inner = Server(config, worker.handling(gateway.handle), gateway.refuse, new_id)
             await inner.start([bind_unix(str(worker.socket_path), 0o600)])
             stack.push_async_callback(inner.close, 0)
-        server = Server(config, gateway.handle, gateway.refuse, new_id, gateway.cors_headers, gateway.refused)
         await server.start(listeners, tls)
 
         async def close(seconds: float) -> None:

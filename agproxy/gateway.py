@@ -60,6 +60,8 @@ _LONG_WAIT_SECONDS = 60.0
 
 # By request id; None where it is not kept.
 FindEntry = Callable[[str], Awaitable[Entry | None]]
+# The answer of /metrics, by the Accept header.
+Scrape = Callable[[str | None], Awaitable[HttpResponse]]
 
 # Bodies that come to the wrong path, and are understood all the same: (frontend, action) -> Route.read_as.
 _READ_AS = {("openai_chat", "create"): (("messages", "openai_chat"), ("input", "openai_responses"))}
@@ -75,6 +77,7 @@ def build_routes() -> tuple[routes.Route, ...]:
         routes.Route(method="GET", pattern="/", frontend=_SYSTEM, action="root"),
         routes.Route(method="GET", pattern="/models", frontend=_SYSTEM, action="list_models"),
         routes.Route(method="GET", pattern="/models/{model...}", frontend=_SYSTEM, action="get_model"),
+        routes.Route(method="GET", pattern="/metrics", frontend=_SYSTEM, action="metrics"),
         routes.Route(method="GET", pattern="/agproxy/why/{request}", frontend=_SYSTEM, action="why"),
         # Kilo appends its own path to a base URL that already has one.
         routes.Route(
@@ -136,7 +139,9 @@ class Gateway:
         observers: tuple[Observer, ...] = (),
         write_line: Callable[[str], None] | None = None,
         find_entry: FindEntry | None = None,
+        scrape: Scrape | None = None,
     ) -> None:
+        self._scrape = scrape
         self._find_entry = find_entry
         self._fetch = fetch
         self._aside = Aside(run_in_thread)
@@ -202,6 +207,11 @@ class Gateway:
     def in_flight(self) -> dict[str, Progress]:
         """The requests that have not ended, by id."""
         return self._ledger.in_flight
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait for a place."""
+        return self._places.waiting
 
     def use_accounts(self, accounts: tuple[Account, ...]) -> None:
         """Swap the accounts whole; whoever waits for one looks again."""
@@ -289,6 +299,8 @@ class Gateway:
                 self._places.leave()
             if run is not None:
                 await self._follow(run, reply)
+        elif action == "metrics" and self._scrape is not None:
+            self._send(reply, await self._scrape(request.header("accept")), progress)
         elif action == "why":
             self._send_json(reply, await self._why(match.params["request"]), progress)
         elif match.route.frontend == _SYSTEM:
@@ -488,6 +500,8 @@ class Gateway:
                 return {"status": "ok", "version": __version__, "accounts": len(self.pool.accounts)}
             case "root":
                 return {"name": "agproxy", "version": __version__, "base_url": "/v1"}
+            case "metrics":
+                raise NotFound("Nothing is counted here.")
             case "list_none":
                 return _openai.EMPTY_LIST
             case "find_none":

@@ -342,6 +342,11 @@ class Pool:
         }
         self.version += 1
 
+    def in_flight(self, account_id: str) -> int:
+        """Attempts of an account that are under way."""
+        use = self._uses.get(account_id)
+        return 0 if use is None else use.in_flight
+
     def snapshot(self, now: float) -> list[dict[str, Any]]:
         """The limits that hold, as JSON for the disk. No key is in it: quotas are ids or project names."""
         return to_rows(self.cool_downs(now))

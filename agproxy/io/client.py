@@ -639,6 +639,11 @@ class Client:
         self._settled: asyncio.Future[None] | None = None
 
     @property
+    def open(self) -> int:
+        """Connections that stand."""
+        return len(self._connections)
+
+    @property
     def config(self) -> Config:
         """The settings in force. Setting it is for connections to come; proxy and certificates stay."""
         return self._config

@@ -33,6 +33,11 @@ class Lines:
         for proxy, client in self._through.items():
             client.config = replace(config, upstream_proxy=proxy)
 
+    @property
+    def open(self) -> int:
+        """Connections that stand."""
+        return sum(client.open for client in (self._usual, *self._through.values()))
+
     async def send(self, call: Call) -> UpstreamReply:
         """The answer to a call, as `Client.send` has it."""
         if not call.proxy:

@@ -655,6 +655,11 @@ class Server:
         self._adopting: dict[asyncio.Task[None], socket.socket | None] = {}
         self._settled: asyncio.Future[None] | None = None
 
+    @property
+    def open(self) -> int:
+        """Connections with clients."""
+        return len(self._connections) + len(self._adopting)
+
     async def start(self, listeners: Sequence[socket.socket], tls: ssl.SSLContext | None = None) -> None:
         """Let clients in by these sockets, which listen already (`listen.bind`). The server closes them.
 
@@ -706,7 +711,7 @@ class Server:
     # -- connections
 
     def _enter(self, sock: socket.socket, peer: str) -> None:
-        count = len(self._connections) + len(self._adopting)
+        count = self.open
         if count >= self.config.max_connections + self.config.spare_connections:
             sock.close()
             return

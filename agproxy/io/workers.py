@@ -46,8 +46,8 @@ class Worker:
         self.name = name
         self.index = index
         self.count = count
+        self.folder = folder
         self.database = folder / _DATABASE
-        self._folder = folder
         self._sources: dict[str, Callable[[], Any]] = {}
         # No list of hosts: it can resolve nothing but sockets of this folder.
         self._client = Client(replace(config, upstream_proxy=""), None, self._resolve)
@@ -55,7 +55,7 @@ class Worker:
     @property
     def socket_path(self) -> Path:
         """Where this worker can be asked by the others."""
-        return self._folder / f"{self.name}.sock"
+        return self.folder / f"{self.name}.sock"
 
     async def close(self) -> None:
         """Let go of the connections to the others."""
@@ -99,7 +99,7 @@ class Worker:
         return name if name and name != self.name else None
 
     def _file(self, key: str) -> Path:
-        return self._folder / f"{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()}.claim"
+        return self.folder / f"{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()}.claim"
 
     # --- requests
 
@@ -138,7 +138,7 @@ class Worker:
 
     async def gather(self, name: str) -> list[Any]:
         """What each of the other workers publishes under a name; one that has just gone is left out."""
-        others = [file.stem for file in self._folder.glob("*.sock") if file != self.socket_path]
+        others = [file.stem for file in self.folder.glob("*.sock") if file != self.socket_path]
         answers = await asyncio.gather(*(self._ask(other, name) for other in others))
         return [answer for answer in answers if answer is not None]
 
@@ -177,7 +177,7 @@ class Worker:
     async def _resolve(self, host: str, port: int) -> list[tuple[int, Any]]:
         if sys.platform == "win32":
             raise OSError("no workers here")
-        return [(socket.AF_UNIX, str(self._folder / f"{host.removesuffix(_HERE)}.sock"))]
+        return [(socket.AF_UNIX, str(self.folder / f"{host.removesuffix(_HERE)}.sock"))]
 
 
 def _is_open_file(descriptor: int, file: Path) -> bool:
