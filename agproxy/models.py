@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import assert_never
 
 from .errors import NotFound
+from .jsontext import JsonObject
 
 # Names of other vendors' models, most used first -> a Gemini model of about the same kind and price.
 # Checked against Google's model list of November 2026.
@@ -257,3 +258,71 @@ def shown_names(user_rules: tuple[tuple[str, str], ...], listed: Iterable[str]) 
     names += SHOWN
     names += listed
     return tuple(dict.fromkeys(names))
+
+
+# --- for people ------------------------------------------------------------------------------------------------
+
+# Why the winner wins, by its kind. Candidates come in the order of `Kind`, so what is said of one holds for the rest.
+_WHY = {
+    Kind.EXACT: "an exact rule of model_map goes before all else",
+    Kind.WILDCARD: "no exact rule of model_map takes the name, and of its wildcards this is the most specific",
+    Kind.NATIVE: "no rule of model_map takes the name, and Gemini names go upstream as they are",
+    Kind.BUILT_IN: "no rule of model_map takes the name, and the built-in table has it",
+    Kind.BUILT_IN_WILDCARD: "no rule of model_map takes the name; of the built-in wildcards this is the most specific",
+    Kind.DEFAULT: "nothing else takes the name",
+}
+
+
+def table(user_rules: tuple[tuple[str, str], ...], default: str, listed: tuple[str, ...]) -> list[tuple[str, str, str]]:
+    """(name, model, rule) of the user's rules, the built-in table, what upstream lists, and the default."""
+    known = frozenset(listed)
+    rows: dict[str, tuple[str, str, str]] = {}
+    rules = [*user_rules, *BUILT_IN.items()]
+    for name, target in [*rules, *((name, name) for name in listed)]:
+        if name in rows:
+            continue
+        if "*" in name:
+            where = "model_map" if (name, target) in user_rules else "built-in"
+            rows[name] = (name, _in_turn(successor(word.strip(), known) for word in target.split("|")), where)
+        else:
+            found = resolve(name, user_rules, default, known)
+            rows[name] = (name, _in_turn((found.model, *found.fallbacks)), found.rule)
+    if default:
+        found = resolve("(any other)", (), default, known)
+        rows[""] = ("(any other)", _in_turn((found.model, *found.fallbacks)), found.rule)
+    return list(rows.values())
+
+
+def _in_turn(names: Iterable[str]) -> str:
+    """A model and those that stand in for it, as rules write them."""
+    return "|".join(names)
+
+
+def why(found: Explanation) -> str:
+    """Why the winner wins."""
+    return _WHY[found.winner.kind] if found.winner else "no rule takes it"
+
+
+def notes(winner: Candidate) -> list[str]:
+    """What else is to be said of a rule."""
+    asked = [word.strip() for word in winner.target.split("|")]
+    used = (winner.model, *winner.fallbacks)
+    told = [f"upstream serves {old} under the name {new}" for old, new in zip(asked, used, strict=True) if old != new]
+    for model in used:
+        if winner.kind is not Kind.NATIVE and not model.startswith(NATIVE):
+            told.append(f"{model} is no Gemini name: it goes upstream as it is, since rules are not followed on")
+    return told
+
+
+def as_json(found: Explanation) -> JsonObject:
+    """All of an explanation, for programs."""
+    winner = found.winner
+    return {
+        "model": winner.model if winner else None,
+        "fallbacks": list(winner.fallbacks) if winner else [],
+        "rule": winner.rule if winner else None,
+        "why": why(found),
+        "notes": notes(winner) if winner else [],
+        "lost": [{"model": c.model, "rule": c.rule, "why": reason} for c, reason in found.losers],
+        "no_match": list(found.others),
+    }

@@ -4,14 +4,13 @@ import argparse
 import asyncio
 import json
 import os
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import models
 from ..accounts import usable
 from ..config import Config
 from ..errors import ConfigError, GatewayError
-from ..models import Candidate, Explanation, Kind
+from ..models import Explanation
 from ..pool import Account
 from .accounts import gather
 from .colour import BOLD, DIM, complain, paint, warn
@@ -27,15 +26,6 @@ explain  which rule takes a name, why it wins, and which others would have taken
 Names: your own rules (model_map; exact ones first, then the most specific wildcard), Gemini names as they are, a
 built-in table, the default model. With --upstream what the account lists counts too: it decides about -preview."""
 
-# Why the winner wins, by its kind. Candidates come in the order of `Kind`, so what is said of one holds for the rest.
-_WHY = {
-    Kind.EXACT: "an exact rule of model_map goes before all else",
-    Kind.WILDCARD: "no exact rule of model_map takes the name, and of its wildcards this is the most specific",
-    Kind.NATIVE: "no rule of model_map takes the name, and Gemini names go upstream as they are",
-    Kind.BUILT_IN: "no rule of model_map takes the name, and the built-in table has it",
-    Kind.BUILT_IN_WILDCARD: "no rule of model_map takes the name; of the built-in wildcards this is the most specific",
-    Kind.DEFAULT: "nothing else takes the name",
-}
 _MOST_PAGES = 20
 
 
@@ -74,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     found = {name: _explain(loaded.config, name, listed) for name in options.names}
     if options.json:
-        print(json.dumps({name: _as_json(one) for name, one in found.items()}, indent=2, ensure_ascii=False))
+        print(json.dumps({name: models.as_json(one) for name, one in found.items()}, indent=2, ensure_ascii=False))
     else:
         print("\n\n".join(_tell(name, one) for name, one in found.items()))
     return 0 if all(one.winner for one in found.values()) else EXIT_FAILED
@@ -84,38 +74,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _list(settings: Config, listed: tuple[str, ...], *, as_json: bool) -> None:
-    rows = _rows(settings, listed)
+    rows = models.table(settings.model_map, settings.default_model, listed)
     if as_json:
         print(json.dumps([dict(zip(("name", "model", "rule"), row, strict=True)) for row in rows], indent=2))
         return
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, model, rule in rows:
         print(f"{name:<{widths[0]}}  {model:<{widths[1]}}  {paint(rule, DIM)}")
-
-
-def _rows(settings: Config, listed: tuple[str, ...]) -> list[tuple[str, str, str]]:
-    """(name, model, rule) of the user's rules, the built-in table, what upstream lists, and the default."""
-    known = frozenset(listed)
-    rows: dict[str, tuple[str, str, str]] = {}
-    rules = [*settings.model_map, *models.BUILT_IN.items()]
-    for name, target in [*rules, *((name, name) for name in listed)]:
-        if name in rows:
-            continue
-        if "*" in name:
-            where = "model_map" if (name, target) in settings.model_map else "built-in"
-            rows[name] = (name, _in_turn(models.successor(word.strip(), known) for word in target.split("|")), where)
-        else:
-            found = models.resolve(name, settings.model_map, settings.default_model, known)
-            rows[name] = (name, _in_turn((found.model, *found.fallbacks)), found.rule)
-    if settings.default_model:
-        found = models.resolve("(any other)", (), settings.default_model, known)
-        rows[""] = ("(any other)", _in_turn((found.model, *found.fallbacks)), found.rule)
-    return list(rows.values())
-
-
-def _in_turn(names: Iterable[str]) -> str:
-    """A model and those that stand in for it, as rules write them."""
-    return "|".join(names)
 
 
 # --- explain ---------------------------------------------------------------------------------------------------
@@ -134,35 +99,12 @@ def _tell(name: str, found: Explanation) -> str:
         lines.append(paint(f"{name} is {found.winner.model}", BOLD))
         lines += [f"  else     {fallback}, when every account is out" for fallback in found.winner.fallbacks]
         lines.append(f"  rule     {found.winner.rule}")
-        lines.append(f"  why      {_WHY[found.winner.kind]}")
-        lines += [f"  note     {note}" for note in _notes(found.winner)]
+        lines.append(f"  why      {models.why(found)}")
+        lines += [f"  note     {note}" for note in models.notes(found.winner)]
     lines += [f"  lost     {loser.rule} ({loser.model}): {reason}" for loser, reason in found.losers]
     if found.others:
         lines.append(f"  no match {', '.join(found.others)} (model_map)")
     return "\n".join(lines)
-
-
-def _notes(winner: Candidate) -> list[str]:
-    asked = [word.strip() for word in winner.target.split("|")]
-    used = (winner.model, *winner.fallbacks)
-    notes = [f"upstream serves {old} under the name {new}" for old, new in zip(asked, used, strict=True) if old != new]
-    for model in used:
-        if winner.kind is not Kind.NATIVE and not model.startswith(models.NATIVE):
-            notes.append(f"{model} is no Gemini name: it goes upstream as it is, since rules are not followed on")
-    return notes
-
-
-def _as_json(found: Explanation) -> dict[str, Any]:
-    winner = found.winner
-    return {
-        "model": winner.model if winner else None,
-        "fallbacks": list(winner.fallbacks) if winner else [],
-        "rule": winner.rule if winner else None,
-        "why": _WHY[winner.kind] if winner else "no rule takes it",
-        "notes": _notes(winner) if winner else [],
-        "lost": [{"model": c.model, "rule": c.rule, "why": reason} for c, reason in found.losers],
-        "no_match": list(found.others),
-    }
 
 
 # --- upstream --------------------------------------------------------------------------------------------------
