@@ -36,7 +36,7 @@ from agproxy.cli import main
 
 sys.exit(main())
 """
-SUFFIXES = (".py", ".pem", ".typed", ".json", ".txt")
+SUFFIXES = (".py", ".pem", ".typed", ".json", ".txt", ".html", ".css", ".js", ".svg")
 # From 3 on, marshal marks what is used more than once, which depends on what else lives in the process. Python 3.14
 # has constants that version 2 cannot hold.
 MARSHAL_VERSION = 2 if sys.version_info < (3, 14) else marshal.version

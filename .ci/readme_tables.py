@@ -3,7 +3,8 @@
     python .ci/readme_tables.py            write them, between their comment markers
     python .ci/readme_tables.py --check    exit 1 where README says something else
 
-tests/test_docs.py holds README to this. A new setting comes in by itself; a new route needs its purpose below.
+tests/test_docs.py holds README to this. A new setting comes in by itself; a new route needs its
+place in agproxy/openapi.py.
 """
 
 import re
@@ -15,52 +16,13 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 sys.path.insert(0, str(ROOT))
 
-from agproxy import config, metrics  # noqa: E402
+from agproxy import config, metrics, openapi  # noqa: E402
 from agproxy.cli.common import groups  # noqa: E402
 from agproxy.config import Setting  # noqa: E402
 from agproxy.frontends import FRONTENDS  # noqa: E402
 from agproxy.frontends._fields import Field, Verdict  # noqa: E402
 from agproxy.frontends.openai_responses.tools import REFUSED, SERVED  # noqa: E402
 from agproxy.gateway import build_routes  # noqa: E402
-
-# (method, pattern) of a route -> what it is for.
-PURPOSES = {
-    ("GET", "/healthz"): "the process is alive: status and version",
-    ("GET", "/health"): "the same",
-    ("GET", "/readyz"): "there is an account to answer with, else 503",
-    ("GET", "/"): "name, version and base URL",
-    ("GET", "/metrics"): "counts and gauges for Prometheus; for the same as below",
-    ("GET", "/agproxy/why/{request}"): "why a request (by its `x-request-id`) went to which account, and which were "
-    "passed by; with the admin key, where none is set a client key, and where there is none, from this machine",
-    ("GET", "/models"): "names that can be asked for: your own, the usual aliases, what upstream lists",
-    ("GET", "/models/{model...}"): "one of them, else 404",
-    ("POST", "/chat/completions"): "Chat Completions, whole or streamed",
-    ("POST", "/chat/completions/chat/completions"): "the same, for a base URL that already names the path",
-    ("GET", "/chat/completions"): "stored completions: none are kept, so the list is empty",
-    ("GET", "/chat/completions/{completion}"): "a stored completion: 404, as none are kept",
-    ("POST", "/chat/completions/{completion}"): "the same",
-    ("DELETE", "/chat/completions/{completion}"): "the same",
-    ("GET", "/chat/completions/{completion}/messages"): "the same",
-    ("POST", "/completions"): "legacy Completions, whole or streamed",
-    ("POST", "/responses"): "Responses, whole or streamed",
-    ("GET", "/responses/{id}"): "a kept response, or its stream once more",
-    ("DELETE", "/responses/{id}"): "forget it",
-    ("POST", "/responses/{id}/cancel"): "end a background run",
-    ("GET", "/responses/{id}/input_items"): "what was asked",
-    ("POST", "/responses/input_tokens"): "how many tokens a request has, without asking it",
-    ("POST", "/responses/compact"): "sum up a long history",
-    ("POST", "/conversations"): "begin a conversation, which responses can go on with",
-    ("GET", "/conversations/{id}"): "one of them",
-    ("POST", "/conversations/{id}"): "change its metadata",
-    ("DELETE", "/conversations/{id}"): "forget it",
-    ("POST", "/conversations/{id}/items"): "add items",
-    ("GET", "/conversations/{id}/items"): "its items",
-    ("GET", "/conversations/{id}/items/{item}"): "one of its items",
-    ("DELETE", "/conversations/{id}/items/{item}"): "take an item out",
-    ("POST", "/chat/completions/responses"): "Responses or Chat by the body, for tools that stack one path on another",
-}
-# Beside the API rather than in it. (/v1/healthz is served as well, as every path is with and without /v1.)
-_ROOTED = frozenset({"/healthz", "/health", "/readyz", "/", "/metrics"})
 
 
 def settings_table() -> str:
@@ -85,11 +47,10 @@ def _setting_row(setting: Setting) -> str:
 def routes_table() -> str:
     lines = ["| route | purpose |", "|---|---|"]
     for route in build_routes():
-        path = route.pattern if route.pattern in _ROOTED else "/v1" + route.pattern
-        purpose = PURPOSES.get((route.method, route.pattern))
-        if purpose is None:
-            raise SystemExit(f"{route.method} {route.pattern}: say in PURPOSES of .ci/readme_tables.py what it is for")
-        lines.append(f"| `{route.method} {path.replace('...}', '}')}` | {_cell(purpose)} |")
+        said = openapi.SAID.get((route.method, route.pattern))
+        if said is None:
+            raise SystemExit(f"{route.method} {route.pattern}: say in SAID of agproxy/openapi.py what it is for")
+        lines.append(f"| `{route.method} {openapi.path_of(route.pattern)}` | {_cell(said.purpose)} |")
     return "\n".join(lines)
 
 

@@ -8,12 +8,12 @@ circle (`tests/test_layers.py` holds this):
     config, routes, auth, browser, models, pacific,
       cooldowns, credentials, account, sessions,
       traits, pool, accounts, oauth, signatures,
-      trace, recording, entries, metrics,
-      merging, setup                                decisions, pure
+      trace, recording, entries, metrics, tally,
+      merging, setup, openapi                       decisions, pure
     frontends/*, backends/*                         one codec a protocol, pure
     simulator/*                                     a Gemini of its own, for offline use and tests
     aside, places, targets, attempts, probing, exchange,
-      ledger, media, resources, gateway             exchanges with upstream: the only orchestration
+      ledger, media, resources, admin, gateway      exchanges with upstream: the only orchestration
     io/*                                            sockets, files, logs: the only code that touches the world
     egress, scrape, embed                           wires the parts together, in whatever event loop is there
     cli/*                                           the command line

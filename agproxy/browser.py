@@ -71,10 +71,21 @@ def is_allowed_origin(config: Config, origin: str) -> bool:
     return parts.scheme in ("http", "https") and _is_loopback_name(parts.hostname or "")
 
 
+def is_same_origin(origin: str, headers: Headers) -> bool:
+    """Whether a page that this server itself has sent asks. Only the name and port are compared: before a proxy that
+    ends TLS the scheme is another. Where no key is asked for `check_host` has judged the name."""
+    try:
+        return urlsplit(origin).netloc.lower() == (find(headers, "host") or "").lower() != ""
+    except ValueError:
+        return False
+
+
 def check_origin(config: Config, headers: Headers, *, has_key: bool) -> None:
     """Refuse a foreign page's request that brings no valid client key."""
     origin = find(headers, "origin")
     if origin is None or (has_key and config.effective_auth_mode != "off") or is_allowed_origin(config, origin):
+        return
+    if is_same_origin(origin, headers):
         return
     raise Forbidden(
         "Requests from this web page's origin are refused. Name it with --allowed-origins, or require a client key.",

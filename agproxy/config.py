@@ -125,6 +125,10 @@ class Config:
         kind="password",
         secret=True,
     )
+    ui: bool = _setting(
+        True,
+        "serve the monitor page at /ui; what it shows is read from /v1/agproxy/, with the key that is asked for there",
+    )
     allow_lan_access: bool = _setting(
         False,
         "serve other machines too: listens on 0.0.0.0 and asks for a client key",

@@ -37,6 +37,8 @@ from .io.keeper import LimitsKeeper
 from .io.lag import Lag
 from .io.limits import LimitsFile
 from .io.lines import Lines
+from .io.pages import read_page
+from .io.registry import Registry
 from .io.revoker import Revoker
 from .io.server import Server
 from .io.state import FILE as STATE_FILE
@@ -220,6 +222,9 @@ async def listening(
             observers=(scraper.counters.observe,) if journal is None else (scraper.counters.observe, journal.add),
             scrape=scraper.answer,
             find_entry=None if journal is None else journal.find,
+            registry=None if home is None else Registry(home),
+            archive=journal,
+            read_page=read_page,
         )
         stack.push_async_callback(gateway.close)
         if home is not None and not reach.is_simulated:
@@ -239,6 +244,7 @@ async def listening(
         async def close(seconds: float) -> None:
             """Stop listening, let answers and runs end within this time, and cut the rest."""
             began = time.monotonic()
+            gateway.stop_looking_on()
             await server.close(seconds)
             await gateway.drain(max(seconds - (time.monotonic() - began), 0.0))
 

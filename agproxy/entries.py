@@ -74,6 +74,20 @@ class Entry:
         return self.status >= 400
 
 
+@value_class(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which entries: all that meet each condition. model: a pattern with * for the model asked or the one that
+    answered. client: the key's name. account: the id of the last one that was tried. before: only those that came
+    before this place. only_api: not what asked the gateway about itself."""
+
+    only_errors: bool = False
+    model: str | None = None
+    client: str | None = None
+    account: str | None = None
+    before: int | None = None
+    only_api: bool = False
+
+
 FIELDS = tuple(name for name in Entry.__dataclass_fields__ if name != "recording")
 _TUPLES = frozenset({"outcomes", "notices", "steps"})
 

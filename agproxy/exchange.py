@@ -43,6 +43,7 @@ from .errors import (
 from .frontends import Frontend, StreamEncoder
 from .http11 import EVENT_STREAM, Call, Flow, Follower, Headers, HttpRequest, Reply, Send
 from .pool import Account, Pool, Ticket
+from .probing import Outcome, probe
 from .recording import Recording
 from .records import Store
 from .signatures import SharedSignatures, SignatureMemory, without_signatures
@@ -53,6 +54,7 @@ from .values import value_class
 T = TypeVar("T")
 
 _MOST_NOTICES = 100  # of one request; a header has room for some ten
+_PROBE_SECONDS = 30.0
 MAX_LEGS = 8  # upstream calls that one request may cause side by side
 
 
@@ -215,6 +217,11 @@ class Upstream:
                 raise NoAccount(f"account {account.id}: nobody fetches tokens here", passes_soon=False)
             key = await self.attempts.tokens.token(account)
         return target_of(account, key, self.base_url)
+
+    async def probe(self, account: Account, model: str) -> Outcome:
+        """One small call with an account, which counts for nothing else."""
+        tokens = self.attempts.tokens
+        return await probe(self.send, tokens, account, self.base_url, model, _PROBE_SECONDS, self.clock)
 
     def no_account(self) -> NoAccount:
         return self.attempts.no_account()

@@ -14,8 +14,9 @@ from contextlib import ExitStack
 from functools import lru_cache, partial
 from urllib.parse import parse_qsl
 
-from . import __version__, auth, browser, jsontext, models, routes
+from . import __version__, admin, auth, browser, jsontext, models, openapi, routes
 from .account import GEMINI
+from .admin import Admin, Archive, ReadPage, Registry
 from .aside import LARGE_BYTES, Aside, RunInThread
 from .attempts import TokenSource
 from .backends import gemini
@@ -79,6 +80,10 @@ def build_routes() -> tuple[routes.Route, ...]:
         routes.Route(method="GET", pattern="/models/{model...}", frontend=_SYSTEM, action="get_model"),
         routes.Route(method="GET", pattern="/metrics", frontend=_SYSTEM, action="metrics"),
         routes.Route(method="GET", pattern="/agproxy/why/{request}", frontend=_SYSTEM, action="why"),
+        routes.Route(method="GET", pattern="/openapi.json", frontend=_SYSTEM, action="openapi"),
+        routes.Route(method="GET", pattern="/ui", frontend=_SYSTEM, action="page"),
+        routes.Route(method="GET", pattern="/ui/{file}", frontend=_SYSTEM, action="page"),
+        *admin.ROUTES,
         # Kilo appends its own path to a base URL that already has one.
         routes.Route(
             method="POST",
@@ -140,6 +145,9 @@ class Gateway:
         write_line: Callable[[str], None] | None = None,
         find_entry: FindEntry | None = None,
         scrape: Scrape | None = None,
+        registry: Registry | None = None,
+        archive: Archive | None = None,
+        read_page: ReadPage | None = None,
     ) -> None:
         self._scrape = scrape
         self._find_entry = find_entry
@@ -167,6 +175,20 @@ class Gateway:
             observers=observers,
             write_line=write_line,
         )
+        self._admin = Admin(
+            settings=lambda: self.config,
+            pool=pool,
+            in_flight=self._ledger.in_flight,
+            workers=self._workers,
+            now=now,
+            clock=clock,
+            probe=self._upstream.probe,
+            accounts_changed=self.accounts_changed,
+            registry=registry,
+            archive=archive,
+            read_page=read_page,
+        )
+        self._ledger.observers.append(self._admin.tally.add)
         self._resources = Resources(store=store, upstream=self._upstream, workers=self._workers, ledger=self._ledger)
         self._now = now
         self._clock = clock
@@ -225,6 +247,10 @@ class Gateway:
     def look_ahead(self) -> None:
         """Begin to ask what upstream lists, so that the first requests know it; nobody waits for it."""
         self._refresh_list()
+
+    def stop_looking_on(self) -> None:
+        """End the streams that would never end by themselves, before the others are waited for."""
+        self._admin.stop()
 
     async def drain(self, seconds: float) -> None:
         """Let what goes on without a client end, for at most so long."""
@@ -303,6 +329,10 @@ class Gateway:
             self._send(reply, await self._scrape(request.header("accept")), progress)
         elif action == "why":
             self._send_json(reply, await self._why(match.params["request"]), progress)
+        elif match.route.frontend == admin.NAME:
+            await self._administer(match, progress, reply, has_key=client is not None)
+        elif action == "page":
+            self._send(reply, self._admin.page(request.path, match.params.get("file", "")), progress)
         elif match.route.frontend == _SYSTEM:
             self._send_json(reply, await self._own(action, match.params), progress)
         else:
@@ -488,6 +518,22 @@ class Gateway:
         config = self.config
         return models.resolve(name, config.model_map, config.default_model, self._listed_names)
 
+    async def _administer(self, match: routes.Match, progress: Progress, reply: Reply, *, has_key: bool) -> None:
+        """What is for the gateway's owner."""
+        request, action = progress.request, match.route.action
+        self._admin.check(request, has_key=has_key)
+        if action == "live":
+            try:
+                await self._admin.live(reply, self._headers(progress))
+            finally:  # its client always leaves in the middle: that is no failure
+                self._ledger.end(progress, 200)
+            return
+        body = read_body(request) if request.body.strip() else {}
+        if action in ("models", "explain"):
+            await self._list_upstream()
+        answer = await self._admin.answer(action, match.params, read_query(request.query), body, self._listed)
+        self._send_json(reply, answer, progress)
+
     # --- routes of the gateway's own
 
     async def _own(self, action: str, params: dict[str, str]) -> jsontext.JsonObject:
@@ -502,6 +548,8 @@ class Gateway:
                 return {"name": "agproxy", "version": __version__, "base_url": "/v1"}
             case "metrics":
                 raise NotFound("Nothing is counted here.")
+            case "openapi":
+                return openapi.document(self._routes)
             case "list_none":
                 return _openai.EMPTY_LIST
             case "find_none":

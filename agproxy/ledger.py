@@ -32,7 +32,8 @@ _MOST_MESSAGE_CHARACTERS = 2000
 
 
 class Ledger:
-    """Requests of one gateway. `in_flight`: by request id, as far as they have come.
+    """Requests of one gateway. `in_flight`: by request id, as far as they have come. `observers`: told of each
+    that ends.
 
     write_line: where lines of the access log go; by default to the logger agproxy.access.
     """
@@ -52,7 +53,7 @@ class Ledger:
         self._now = now
         self._clock = clock
         self._new_span = lambda: new_id()[-16:]
-        self._observers = (self._log, *observers)
+        self.observers: list[Observer] = [self._log, *observers]
         self._write_line = write_line or access_log.info
 
     def begin(self, request: HttpRequest) -> Progress:
@@ -154,7 +155,7 @@ class Ledger:
         self._tell(entry)
 
     def _tell(self, entry: Entry) -> None:
-        for observe in self._observers:
+        for observe in self.observers:
             try:
                 observe(entry)
             except Exception:  # the boundary: what only looks on must not break an answer

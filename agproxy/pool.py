@@ -325,6 +325,14 @@ class Pool:
 
     # --- restart and people
 
+    def work(self, now: float) -> dict[str, tuple[int, float | None]]:
+        """By account id: how many requests are under way, and its first byte of late in seconds, None where it was not
+        asked of late."""
+        return {
+            id: (use.in_flight, use.latency if now - use.latency_at < _LATENCY_AGE_SECONDS else None)
+            for id, use in self._uses.items()
+        }
+
     def cool_downs(self, now: float) -> dict[Key, CoolDown]:
         """The limits that hold, by (quota or account id, model)."""
         return {key: value for key, value in self._cool_downs.items() if value.until > now}

@@ -8,7 +8,7 @@ from typing import Any
 from . import jsontext
 from .account import Account, hide
 from .attempts import TokenSource
-from .errors import GatewayError, UpstreamFailed
+from .errors import GatewayError, NoAccount, UpstreamFailed
 from .http11 import Send
 from .masking import mask
 
@@ -28,7 +28,7 @@ class Outcome:
 
 async def probe(
     send: Send,
-    tokens: TokenSource,
+    tokens: TokenSource | None,
     account: Account,
     base_url: str,
     model: str,
@@ -51,7 +51,10 @@ async def probe(
     fault = ""
     try:
         async with asyncio.timeout(seconds):
-            key = key or await tokens.token(account)
+            if not key:
+                if tokens is None:
+                    raise NoAccount("Nobody fetches tokens here.")
+                key = await tokens.token(account)
             target = target_of(account, key, base_url)
             encoded = gemini.encode(request, model, Policy(thoughts=False))
             if counts_only:

@@ -10,7 +10,7 @@ import tomllib
 import pytest
 from running import ROOT
 
-from agproxy import cli
+from agproxy import cli, openapi
 from agproxy.cli.common import HEADINGS, groups
 from agproxy.config import NOT_SETTINGS, PREFIX, SETTINGS
 from agproxy.frontends import FRONTENDS
@@ -88,13 +88,13 @@ def test_every_route_is_in_the_table_with_its_purpose_and_no_purpose_is_left_ove
     rows = tables.routes_table().splitlines()[2:]
 
     assert len(rows) == len(table)
-    assert {(route.method, route.pattern) for route in table} == set(tables.PURPOSES)
+    assert {(route.method, route.pattern) for route in table} == set(openapi.SAID)
 
 
 def test_a_new_route_without_a_purpose_is_refused(monkeypatch):
-    monkeypatch.delitem(tables.PURPOSES, ("GET", "/healthz"))
+    monkeypatch.delitem(openapi.SAID, ("GET", "/healthz"))
 
-    with pytest.raises(SystemExit, match="GET /healthz: say in PURPOSES"):
+    with pytest.raises(SystemExit, match="GET /healthz: say in SAID"):
         tables.routes_table()
 
 

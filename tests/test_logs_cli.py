@@ -17,9 +17,9 @@ from test_recording import IMAGE
 
 from agproxy import cli
 from agproxy.config import Config
-from agproxy.entries import Entry
+from agproxy.entries import Entry, Wanted
 from agproxy.http11 import HttpRequest
-from agproxy.io.journal import FILE, JournalFile, Reader, Wanted
+from agproxy.io.journal import FILE, JournalFile, Reader
 from agproxy.recording import Recording
 
 PROMPT = "the words of a prompt"

@@ -23,7 +23,8 @@ from scripted_gemini import ScriptedGemini, calls, says
 from agproxy.account import Account, share_of
 from agproxy.config import Config
 from agproxy.embed import listening
-from agproxy.io.journal import FILE, Reader, Wanted
+from agproxy.entries import Wanted
+from agproxy.io.journal import FILE, Reader
 from agproxy.io.workers import Worker
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers need POSIX")

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from .. import entries, jsontext
-from ..entries import Entry, Step
-from ..io.journal import FILE, Found, Reader, Wanted
+from ..entries import Entry, Step, Wanted
+from ..io.journal import FILE, Found, Reader
 from . import replay
 from .colour import BOLD, DIM, RED, YELLOW, paint, warn
 from .common import RawHelp, add_home, home_of

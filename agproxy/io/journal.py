@@ -13,16 +13,17 @@ import logging
 import threading
 import zlib
 from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import jsontext
-from ..entries import FIELDS, Entry, from_value
-from ..errors import ConfigError
+from ..entries import FIELDS, Entry, Wanted, from_value
+from ..errors import ConfigError, StateUnavailable
 from .beside import telling
 from .database import Database, size_of
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     import sqlite3
 
 log = logging.getLogger("agproxy.journal")
+
+T = TypeVar("T")
 
 FILE = "journal.sqlite3"
 VERSION = 1
@@ -124,14 +127,46 @@ class JournalFile:
 
     async def find(self, request_id: str) -> Entry | None:
         """The entry of a request that has ended, which another process may just be writing."""
+        return await self._soon(lambda: self._find(request_id))
+
+    async def _soon(self, read: Callable[[], T | None]) -> T | None:
+        """What is read in the worker thread, as soon as it is there, or None after a moment."""
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._pool, self._find, request_id)
+        found = await loop.run_in_executor(self._pool, read)
         for seconds in _FIND_AGAIN_SECONDS:
             if found is not None:
                 break
             await asyncio.sleep(seconds)
-            found = await loop.run_in_executor(self._pool, self._find, request_id)
+            found = await loop.run_in_executor(self._pool, read)
         return found
+
+    async def latest(self, wanted: Wanted, limit: int) -> list[tuple[int, Entry]]:
+        """The newest that are wanted, the newest first, each with its place. Raises StateUnavailable."""
+
+        def read() -> list[tuple[int, Entry]]:
+            with self._reading() as reader:
+                return [(found.number, found.entry) for found in reversed(reader.latest(wanted, limit))]
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, read)
+
+    async def show(self, request_id: str) -> tuple[Entry, jsontext.JsonObject | None] | None:
+        """The entry of a request and its recorded bodies; None where it is not kept. Raises StateUnavailable."""
+
+        def read() -> tuple[Entry, jsontext.JsonObject | None] | None:
+            with self._reading() as reader:
+                found = reader.find(request_id, is_whole=True)
+                return (found[0].entry, reader.bodies(found[0].number)) if found else None
+
+        return await self._soon(read)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator["Reader"]:
+        try:
+            with Reader(self.file) as reader:
+                yield reader
+        except ConfigError as error:
+            log.warning("%s", error)
+            raise StateUnavailable("The journal of requests cannot be read now; the log says why.") from None
 
     async def close(self) -> None:
         """Write what waits, and close the file."""
@@ -280,29 +315,27 @@ class Found:
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """Which entries: all that meet each condition. model: a pattern with * for the model asked or the one that
-    answered. client: the key's name."""
-
-    only_errors: bool = False
-    model: str | None = None
-    client: str | None = None
-
-    def conditions(self) -> tuple[str, list[Any]]:
-        """For a WHERE, with its values."""
-        words = ["1"]
-        values: list[Any] = []
-        if self.only_errors:
-            words.append("status >= 400")
-        if self.model is not None:
-            pattern = self.model.replace("[", "[[]").replace("?", "[?]")
-            words.append("(model_asked GLOB ? OR model GLOB ?)")
-            values += [pattern, pattern]
-        if self.client is not None:
-            words.append("client = ?")
-            values.append(self.client)
-        return " AND ".join(words), values
+def _conditions(wanted: Wanted) -> tuple[str, list[Any]]:
+    """For a WHERE, with its values."""
+    words = ["1"]
+    values: list[Any] = []
+    if wanted.only_errors:
+        words.append("status >= 400")
+    if wanted.only_api:
+        words.append("protocol NOT IN ('gateway', 'admin')")
+    if wanted.model is not None:
+        pattern = wanted.model.replace("[", "[[]").replace("?", "[?]")
+        words.append("(model_asked GLOB ? OR model GLOB ?)")
+        values += [pattern, pattern]
+    for condition, value in (
+        ("client = ?", wanted.client),
+        ("account = ?", wanted.account),
+        ("number < ?", wanted.before),
+    ):
+        if value is not None:
+            words.append(condition)
+            values.append(value)
+    return " AND ".join(words), values
 
 
 class Reader:
@@ -323,12 +356,12 @@ class Reader:
 
     def latest(self, wanted: Wanted, limit: int) -> list[Found]:
         """The newest that are wanted, oldest first."""
-        where, values = wanted.conditions()
+        where, values = _conditions(wanted)
         return self._select(f"{where} ORDER BY number DESC LIMIT ?", [*values, limit])[::-1]
 
     def after(self, wanted: Wanted, number: int) -> list[Found]:
         """Those that are wanted of what came after a place, oldest first."""
-        where, values = wanted.conditions()
+        where, values = _conditions(wanted)
         return self._select(f"{where} AND number > ? ORDER BY number", [*values, number])
 
     def last_number(self) -> int:

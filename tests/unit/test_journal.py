@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from agproxy.config import Config
-from agproxy.entries import FIELDS, Entry
+from agproxy.entries import FIELDS, Entry, Wanted
 from agproxy.errors import ConfigError
 from agproxy.http11 import HttpRequest, HttpResponse
 from agproxy.io import journal as journal_module
-from agproxy.io.journal import JournalFile, Reader, Wanted
+from agproxy.io.journal import JournalFile, Reader
 from agproxy.recording import Recording
 
 DAY = 86400.0

@@ -1,0 +1,169 @@
+"""What has happened in the last minutes, counted as requests end: for who looks on, such as the monitor page. Pure.
+
+Each process has a tally. `told` is it as JSON, which other processes can read; `merged` adds them up. Latencies are
+counted in classes that are 19% apart, so that percentiles of several processes can be had from their sums.
+"""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from .entries import Entry, Wanted
+from .jsontext import JsonObject
+
+STEP_SECONDS = 2
+STEPS = 150  # five minutes
+_MOST_RECENT = 500  # entries that are remembered here
+_MOST_ERRORS = 8
+_CLASSES = 4  # of latency, in each doubling
+# Requests to the gateway itself are not counted: who looks on would count himself.
+OWN_PROTOCOLS = frozenset({"gateway", "admin"})
+_SUMS = ("requests", "errors", "prompt_tokens", "cached_tokens", "output_tokens")
+
+
+class Tally:
+    """Counts of one process. `add` is an observer of its ledger."""
+
+    def __init__(self) -> None:
+        self.recent: deque[tuple[int, Entry]] = deque(maxlen=_MOST_RECENT)
+        self._number = 0
+        self._sums = dict.fromkeys(_SUMS, 0)
+        self._slots: dict[int, JsonObject] = {}
+        self._accounts: dict[str, JsonObject] = {}
+
+    def add(self, entry: Entry) -> None:
+        """A request has ended."""
+        self._number += 1
+        kept = entry if entry.recording is None else replace(entry, recording=None)  # which may hold megabytes
+        self.recent.append((self._number, kept))
+        if entry.protocol in OWN_PROTOCOLS:
+            return
+        number = int((entry.at + entry.total_seconds) // STEP_SECONDS)
+        slot = self._slots.get(number)
+        if slot is None:
+            slot = self._slots[number] = {"latency": {}, **dict.fromkeys(_SUMS, 0)}
+            self._slots = {n: s for n, s in self._slots.items() if n > number - STEPS}
+        for sums in (self._sums, slot):
+            sums["requests"] += 1
+            sums["errors"] += entry.is_error
+            sums["prompt_tokens"] += entry.prompt_tokens
+            sums["cached_tokens"] += entry.cached_tokens
+            sums["output_tokens"] += entry.output_tokens
+        if entry.attempts and not entry.is_error:
+            latency = slot["latency"]
+            name = str(_class_of(entry.total_seconds))
+            latency[name] = latency.get(name, 0) + 1
+        self._count_accounts(entry)
+
+    def _count_accounts(self, entry: Entry) -> None:
+        for outcome in entry.outcomes:
+            self._account(outcome.rpartition("=")[0])["failed"] += 1
+        if entry.account is not None and not entry.is_error:
+            account = self._account(entry.account)
+            account["served"] += 1
+            account["tokens"] += entry.prompt_tokens + entry.output_tokens
+
+    def _account(self, name: str) -> JsonObject:
+        return self._accounts.setdefault(name, {"served": 0, "failed": 0, "tokens": 0})
+
+    def told(self, now: float) -> JsonObject:
+        """All of it that matters now, as JSON for `merged`."""
+        least = int(now // STEP_SECONDS) - STEPS
+        shown = (entry for _, entry in reversed(self.recent) if entry.is_error and entry.protocol not in OWN_PROTOCOLS)
+        return {
+            "sums": self._sums,
+            "slots": {str(number): slot for number, slot in self._slots.items() if number > least},
+            "accounts": self._accounts,
+            "errors": [_error_row(entry) for entry, _ in zip(shown, range(_MOST_ERRORS), strict=False)],
+        }
+
+    def latest(self, wanted: Wanted, limit: int) -> list[tuple[int, Entry]]:
+        """The newest that are wanted of those that are remembered, the newest first, each with its number."""
+        found = (pair for pair in reversed(self.recent) if _is_wanted(*pair, wanted))
+        return [pair for pair, _ in zip(found, range(limit), strict=False)]
+
+
+def _is_wanted(number: int, entry: Entry, wanted: Wanted) -> bool:
+    pattern = None if wanted.model is None else wanted.model.replace("[", "[[]").replace("?", "[?]")
+    return (
+        (not wanted.only_errors or entry.is_error)
+        and (wanted.client is None or entry.client == wanted.client)
+        and (wanted.account is None or entry.account == wanted.account)
+        and (wanted.before is None or number < wanted.before)
+        and not (wanted.only_api and entry.protocol in OWN_PROTOCOLS)
+        and (pattern is None or fnmatchcase(entry.model_asked, pattern) or fnmatchcase(entry.model, pattern))
+    )
+
+
+def merged(tallies: Sequence[JsonObject], now: float) -> JsonObject:
+    """What several processes have counted, together.
+
+    {"requests", "errors", "prompt_tokens", "cached_tokens", "output_tokens": since each began, "per_minute": the same
+    of the last minute, "recent": the same in lists, a number for each step of "step_seconds" up to "until", with "p50"
+    and "p95" in seconds or null, "latency": {"p50", "p95", "p99"}, "errors_seen": [...], "accounts": {id: {"served",
+    "failed", "tokens"}}}
+    """
+    last = int(now // STEP_SECONDS)
+    numbers = range(last - STEPS + 1, last + 1)
+    slots = {number: [t["slots"][str(number)] for t in tallies if str(number) in t["slots"]] for number in numbers}
+    rows = {name: [sum(slot[name] for slot in slots[number]) for number in numbers] for name in _SUMS}
+    latencies = [_added([slot["latency"] for slot in slots[number]]) for number in numbers]
+    minute = int(60 // STEP_SECONDS)
+    accounts: dict[str, JsonObject] = {}
+    for tally in tallies:
+        for name, counted in tally["accounts"].items():
+            known = accounts.setdefault(name, dict.fromkeys(counted, 0))
+            for key, count in counted.items():
+                known[key] += count
+    errors = sorted((row for tally in tallies for row in tally["errors"]), key=lambda row: -float(row["at"]))
+    whole = _added(latencies)
+    return {
+        **{name: sum(tally["sums"][name] for tally in tallies) for name in _SUMS},
+        "recent": {
+            "step_seconds": STEP_SECONDS,
+            "until": (last + 1) * STEP_SECONDS,
+            **rows,
+            "p50": [percentile(one, 0.5) for one in latencies],
+            "p95": [percentile(one, 0.95) for one in latencies],
+        },
+        "per_minute": {name: sum(rows[name][-minute:]) for name in _SUMS},
+        "latency": {f"p{share:g}": percentile(whole, share / 100) for share in (50, 95, 99)},
+        "errors_seen": errors[:_MOST_ERRORS],
+        "accounts": accounts,
+    }
+
+
+def _added(histograms: Sequence[dict[str, int]]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for histogram in histograms:
+        for name, count in histogram.items():
+            found[name] = found.get(name, 0) + count
+    return found
+
+
+def _class_of(seconds: float) -> int:
+    return round(math.log2(max(seconds, 0.0001)) * _CLASSES)
+
+
+def percentile(histogram: dict[str, int], share: float) -> float | None:
+    """The latency that so many of all stay within, in seconds; None where there are none."""
+    left = sum(histogram.values()) * share
+    for number in sorted(map(int, histogram)):
+        left -= histogram[str(number)]
+        if left <= 1e-9:
+            return float(round(2.0 ** (number / _CLASSES), 4))
+    return None
+
+
+def _error_row(entry: Entry) -> JsonObject:
+    return {
+        "id": entry.id,
+        "at": round(entry.at + entry.total_seconds, 3),
+        "status": entry.status,
+        "error": entry.error,
+        "message": entry.message,
+        "model": entry.model_asked,
+        "path": entry.path,
+    }
