@@ -1,18 +1,24 @@
 """The files of the monitor page, as they stand in the package, be it a folder or an archive."""
 
 import pkgutil
+import re
 
 _TYPES = {
-    "monitor.html": "text/html; charset=utf-8",
-    "monitor.css": "text/css; charset=utf-8",
-    "monitor.js": "text/javascript; charset=utf-8",
-    "playground.js": "text/javascript; charset=utf-8",
-    "icon.svg": "image/svg+xml",
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
 }
+_NAME = re.compile(r"[a-z]+\.(html|css|js|svg)")
 
 
 def read_page(name: str) -> tuple[str, bytes] | None:
     """Media type and content of a file; None where there is no such file."""
-    media_type = _TYPES.get(name)
-    data = None if media_type is None else pkgutil.get_data("agproxy", f"ui/{name}")
-    return None if media_type is None or data is None else (media_type, data)
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    try:
+        data = pkgutil.get_data("agproxy", f"ui/{name}")
+    except OSError:
+        return None
+    return None if data is None else (_TYPES[match[1]], data)
