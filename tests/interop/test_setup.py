@@ -133,7 +133,8 @@ def test_cline(place):
     written = place.home / ".cline" / "data" / "settings" / "providers.json"
     assert place.holds_no_key(except_for=("providers.json",))
     assert written.stat().st_mode & 0o777 == 0o600
-    place.run(cline, "--json", PROMPT)
+    # It would leave a daemon behind, which serves later runs too.
+    place.run(cline, "--json", PROMPT, CLINE_SESSION_BACKEND_MODE="local")
 
 
 def test_llm(place):
