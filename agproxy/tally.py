@@ -23,14 +23,27 @@ OWN_PROTOCOLS = frozenset({"gateway", "admin"})
 _SUMS = ("requests", "errors", "prompt_tokens", "cached_tokens", "output_tokens")
 
 
+class _Slot:
+    """Counts of one step, in the order of _SUMS. latency: how many of each class."""
+
+    __slots__ = ("counts", "latency")
+
+    def __init__(self) -> None:
+        self.counts = [0] * len(_SUMS)
+        self.latency: dict[str, int] = {}
+
+    def told(self) -> JsonObject:
+        return {"latency": self.latency, **dict(zip(_SUMS, self.counts, strict=True))}
+
+
 class Tally:
     """Counts of one process. `add` is an observer of its ledger."""
 
     def __init__(self) -> None:
         self.recent: deque[tuple[int, Entry]] = deque(maxlen=_MOST_RECENT)
         self._number = 0
-        self._sums = dict.fromkeys(_SUMS, 0)
-        self._slots: dict[int, JsonObject] = {}
+        self._sums = [0] * len(_SUMS)
+        self._slots: dict[int, _Slot] = {}
         self._accounts: dict[str, JsonObject] = {}
 
     def add(self, entry: Entry) -> None:
@@ -41,21 +54,24 @@ class Tally:
         if entry.protocol in OWN_PROTOCOLS:
             return
         number = int((entry.at + entry.total_seconds) // STEP_SECONDS)
-        slot = self._slots.get(number)
-        if slot is None:
-            slot = self._slots[number] = {"latency": {}, **dict.fromkeys(_SUMS, 0)}
-            self._slots = {n: s for n, s in self._slots.items() if n > number - STEPS}
-        for sums in (self._sums, slot):
-            sums["requests"] += 1
-            sums["errors"] += entry.is_error
-            sums["prompt_tokens"] += entry.prompt_tokens
-            sums["cached_tokens"] += entry.cached_tokens
-            sums["output_tokens"] += entry.output_tokens
-        if entry.attempts and not entry.is_error:
-            latency = slot["latency"]
+        slot = self._slots.get(number) or self._new_slot(number)
+        slot.counts[0] += 1
+        slot.counts[1] += entry.is_error
+        slot.counts[2] += entry.prompt_tokens
+        slot.counts[3] += entry.cached_tokens
+        slot.counts[4] += entry.output_tokens
+        if entry.attempts and entry.status < 400:
             name = str(_class_of(entry.total_seconds))
-            latency[name] = latency.get(name, 0) + 1
-        self._count_accounts(entry)
+            slot.latency[name] = slot.latency.get(name, 0) + 1
+        if entry.outcomes or entry.account is not None:
+            self._count_accounts(entry)
+
+    def _new_slot(self, number: int) -> "_Slot":
+        """A slot to count in. What is too old to be shown goes into the sums."""
+        slot = self._slots[number] = _Slot()
+        for old in [old for old in self._slots if old <= number - STEPS]:
+            self._sums = list(map(sum, zip(self._sums, self._slots.pop(old).counts, strict=True)))
+        return slot
 
     def _count_accounts(self, entry: Entry) -> None:
         for outcome in entry.outcomes:
@@ -71,10 +87,11 @@ class Tally:
     def told(self, now: float) -> JsonObject:
         """All of it that matters now, as JSON for `merged`."""
         least = int(now // STEP_SECONDS) - STEPS
+        counts = [self._sums, *(slot.counts for slot in self._slots.values())]
         shown = (entry for _, entry in reversed(self.recent) if entry.is_error and entry.protocol not in OWN_PROTOCOLS)
         return {
-            "sums": self._sums,
-            "slots": {str(number): slot for number, slot in self._slots.items() if number > least},
+            "sums": dict(zip(_SUMS, map(sum, zip(*counts, strict=True)), strict=True)),
+            "slots": {str(number): slot.told() for number, slot in self._slots.items() if number > least},
             "accounts": self._accounts,
             "errors": [_error_row(entry) for entry, _ in zip(shown, range(_MOST_ERRORS), strict=False)],
         }

@@ -149,8 +149,8 @@ class Page:
             const end = Date.now() + {seconds * 1000};
             const look = () => {{
                 let value; try {{ value = ({condition}); }} catch {{ value = null; }}
-                if (!value && Date.now() < end) {{ setTimeout(look, 30); return; }}
-                resolve(value instanceof Node || value || null);
+                if (value || Date.now() > end) resolve(value instanceof Node || value || null);
+                else setTimeout(look, 30);
             }};
             look();
         }})"""

@@ -3,12 +3,13 @@
 import asyncio
 import http.client
 import json
+import re
 import time
 from urllib.parse import urlsplit
 
 import pytest
 from fakes import NOW, FakeReply, FakeUpstream, Scripted, ask, make_gateway
-from running import start
+from running import ROOT, start
 
 from agproxy import openapi
 from agproxy.account import Account, key_id
@@ -20,6 +21,7 @@ from agproxy.io.pages import read_page
 from agproxy.io.registry import Registry
 from agproxy.tally import STEPS, Tally, merged
 
+PAGES = sorted((ROOT / "agproxy" / "ui").iterdir())
 JSON = (("content-type", "application/json"),)
 ANSWER = {
     "candidates": [{"content": {"parts": [{"text": "Hi"}]}, "finishReason": "STOP"}],
@@ -350,7 +352,7 @@ def test_what_a_form_can_send_changes_nothing(content_type):
 def test_the_page_needs_no_key_and_allows_nothing_from_elsewhere():
     config = Config(auth_mode="strict", api_key=(("a", "sk-client"),))
     gateway = make_gateway(FakeUpstream([]), config=config, read_page=read_page)
-    for path in ("/ui", "/ui/monitor.js", "/ui/monitor.css", "/ui/playground.js", "/ui/icon.svg"):
+    for path in ("/ui", *(f"/ui/{file.name}" for file in PAGES)):
         (reply,) = talk(gateway, get(path))
         assert reply.status == 200
         policy = reply.headers["content-security-policy"]
@@ -369,6 +371,18 @@ def test_no_other_file_is_served(path):
     (reply,) = talk(make_gateway(FakeUpstream([]), read_page=read_page), get(path))
 
     assert reply.status == 404
+
+
+def test_the_page_is_small_and_makes_no_html_of_text():
+    sources = {file.name: file.read_text(encoding="utf-8") for file in PAGES}
+
+    assert sum(len(source.splitlines()) for source in sources.values()) < 1200
+    for name, source in sources.items():
+        assert not re.search(
+            r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\(|new Function|style=", source
+        ), name
+        if name != "icon.svg":
+            assert not re.search(r"https?://(?!www\.w3\.org/)", source), name
 
 
 def test_the_page_can_be_switched_off():

@@ -146,6 +146,7 @@ def test_it_answers_from_the_simulated_gemini(zipapp, tmp_path):
     running = start(*ISOLATED, zipapp, home=tmp_path, AGPROXY_SIMULATE="on")
     try:
         assert "Hello" in running.ask("/v1/chat/completions", HELLO).json["choices"][0]["message"]["content"]
+        assert running.ask("/ui").body == (ROOT / "agproxy" / "ui" / "monitor.html").read_bytes()
     finally:
         assert end(running) == 0
 

@@ -186,6 +186,8 @@ def _banner(
         lines.append(f"  base_url   {'  '.join(urls)}")
     if unix:
         lines.append(f"  socket     {'  '.join(plain(path) for path in unix)}")
+    if settings.ui and urls:
+        lines.append(f"  monitor    {urls[0].removesuffix('/v1')}/ui")
     lines.append(f"  auth       {settings.effective_auth_mode}")
     if settings.workers > 1:
         lines.append(f"  workers    {settings.workers}")

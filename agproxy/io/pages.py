@@ -9,6 +9,8 @@ _TYPES = {
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
 }
+# By whatever name agproxy goes here: it may stand in another package.
+_PACKAGE = __name__.rpartition(".io.")[0]
 _NAME = re.compile(r"[a-z]+\.(html|css|js|svg)")
 
 
@@ -18,7 +20,7 @@ def read_page(name: str) -> tuple[str, bytes] | None:
     if match is None:
         return None
     try:
-        data = pkgutil.get_data("agproxy", f"ui/{name}")
+        data = pkgutil.get_data(_PACKAGE, f"ui/{name}")
     except OSError:
         return None
     return None if data is None else (_TYPES[match[1]], data)
