@@ -8,7 +8,7 @@ circle (`tests/test_layers.py` holds this):
     config, routes, auth, browser, models, pacific,
       cooldowns, credentials, account, sessions,
       traits, pool, accounts, oauth, signatures,
-      trace, recording, entries, metrics, tally,
+      trace, recording, entries, tally, metrics,
       merging, setup, openapi                       decisions, pure
     frontends/*, backends/*                         one codec a protocol, pure
     simulator/*                                     a Gemini of its own, for offline use and tests

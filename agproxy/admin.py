@@ -186,10 +186,11 @@ class Admin:
             case _:
                 return await self._change(action, params["account"], body)
 
-    async def live(self, reply: Reply, head: Headers) -> None:
-        """A snapshot each second, as events of a stream, until the client leaves or the gateway stops."""
+    async def live(self, reply: Reply, head: Headers, *, is_head: bool) -> None:
+        """A snapshot each second, as events of a stream, until the client leaves or the gateway stops. is_head: only
+        the headers were asked for."""
         reply.start(200, stream_headers(head))
-        while not self._stopping.is_set():
+        while not is_head and not self._stopping.is_set():
             reply.write(sse.encode(jsontext.dumps(await self.snapshot())))
             try:
                 await asyncio.wait_for(self._stopping.wait(), _LIVE_SECONDS)

@@ -280,7 +280,7 @@ class Gateway:
     async def handle(self, request: HttpRequest, reply: Reply) -> None:
         progress = self._ledger.begin(request)
         config = self.config
-        if config.journal_bodies != "off" and config.journal:
+        if config.journal_bodies != "off" and config.journal and not auth.is_owners(routes.segments(request.path)):
             progress.recording = Recording(request, config, self.pool.accounts)
             reply = progress.recording.reply(reply)
         try:
@@ -524,7 +524,7 @@ class Gateway:
         self._admin.check(request, has_key=has_key)
         if action == "live":
             try:
-                await self._admin.live(reply, self._headers(progress))
+                await self._admin.live(reply, self._headers(progress), is_head=request.method == "HEAD")
             finally:  # its client always leaves in the middle: that is no failure
                 self._ledger.end(progress, 200)
             return

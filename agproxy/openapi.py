@@ -56,7 +56,10 @@ SAID: dict[tuple[str, str], Operation] = {
     ),
     ("GET", "/ui/{file}"): Operation(purpose="its style, scripts and icon", answer="", more="*/*", errors=(404,)),
     ("GET", "/metrics"): Operation(
-        purpose="counts and gauges for Prometheus; for who may look into the gateway", answer="", more="text/plain"
+        purpose="counts and gauges for Prometheus; for the same as what is below /v1/agproxy",
+        answer="",
+        more="text/plain",
+        errors=(404,),
     ),
     ("GET", "/agproxy/why/{request}"): Operation(
         purpose="why a request (by its `x-request-id`) went to which account, and which were passed by; as all below "

@@ -13,8 +13,8 @@ from fnmatch import fnmatchcase
 from .entries import Entry, Wanted
 from .jsontext import JsonObject
 
-STEP_SECONDS = 2
-STEPS = 150  # five minutes
+STEP_SECONDS = 5
+STEPS = 60  # five minutes
 _MOST_RECENT = 500  # entries that are remembered here
 _MOST_ERRORS = 8
 _CLASSES = 4  # of latency, in each doubling

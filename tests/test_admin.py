@@ -461,6 +461,51 @@ def fits(value, schema):
             fits(one, schema["items"])
 
 
+# --- what the owner's own requests leave
+
+
+def test_what_the_owner_reads_is_not_recorded_once_more():
+    seen = []
+    config = Config(journal_bodies="all")
+    gateway = make_gateway(FakeUpstream([Scripted.of(ANSWER)]), config=config, observers=(seen.append,))
+    talk(gateway, post("/v1/chat/completions", CHAT), get("/v1/agproxy/requests"), get("/v1/agproxy/status"))
+
+    assert [entry.recording is not None for entry in seen] == [True, False, False]
+    assert all(entry.recording is None for _, entry in gateway._admin.tally.recent)
+
+
+def test_the_head_of_the_live_stream_ends():
+    (reply,) = talk(make_gateway(FakeUpstream([])), ("HEAD", "/v1/agproxy/live", None, ()))
+
+    assert (reply.status, reply.has_ended, reply.body) == (200, True, b"")
+
+
+def test_who_leaves_the_live_stream_has_not_failed():
+    seen = []
+    gateway = make_gateway(FakeUpstream([]), observers=(seen.append,))
+
+    async def run():
+        request = HttpRequest(
+            method="GET",
+            path="/v1/agproxy/live",
+            query="",
+            headers=(("host", "localhost"),),
+            body=b"",
+            peer="127.0.0.1",
+            id="req_1",
+        )
+        reply = FakeReply()
+        task = asyncio.create_task(gateway.handle(request, reply))
+        while not reply.writes:
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task})
+        await gateway.close()
+
+    asyncio.run(run())
+    assert [entry.status for entry in seen] == [200]
+
+
 # --- a real process ----------------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ import {el, set, span} from './dom.js';
 import {models, settings} from './models.js';
 import {overview} from './overview.js';
 import {playground} from './playground.js';
-import {requests} from './requests.js';
+import {learn, requests} from './requests.js';
 
 const SILENCE_MS = 6000, LONGEST_WAIT_SECONDS = 8;
 const $ = (id) => document.getElementById(id);
@@ -95,6 +95,7 @@ async function listen() {
       set($('about'), `${now.version}, up for ${span(now.uptime_seconds)}`);
       $('problem').hidden = !now.problem;
       set($('problem'), now.problem ?? '');
+      learn(now.accounts);
       for (const view of views) view.show(now);
     }
   } finally {
@@ -108,6 +109,10 @@ async function run() {
     const began = Date.now();
     try {
       await listen();
+      tellLink('reconnecting', 'warn'); // the stream has ended in order: another process may go on at once
+      wait = 1;
+      await sleep(300);
+      continue;
     } catch (error) {
       if (error.status === 401 || error.status === 403) {
         tellLink('closed', 'bad');

@@ -4,6 +4,7 @@ import {clock, count, el, seconds, set, statusClass, sync, table} from './dom.js
 const LIMIT = 50;
 const labels = new Map();
 
+export const learn = (accounts) => accounts.forEach((one) => labels.set(one.id, one.label));
 // What its owner calls an account.
 export const nameOf = (id) => labels.get(id) || id;
 
@@ -62,7 +63,6 @@ export function requests() {
   }
 
   function show(now) {
-    for (const one of now.accounts) labels.set(one.id, one.label);
     const known = [...account.options].map((option) => option.value);
     for (const one of now.accounts) if (!known.includes(one.id)) account.append(el('option', {value: one.id}, nameOf(one.id)));
     if (node.hidden || isPaged) return;
