@@ -1,7 +1,8 @@
 """Who may ask: the key of a request against the configured keys. Pure decisions.
 
 Clients may use the API; the owner may also look into the gateway and change it, which is all below /v1/agproxy/, and
-/metrics. `admit` is the one place that tells the two apart.
+/metrics. `admit` is the one place that tells the two apart. Keys of keys.json are never the owner's: who is given one
+may be anybody.
 
 The first of three headers that is there decides, so that a tool which sends several cannot be read two ways:
 `Authorization: Bearer`, then `x-api-key` (Anthropic's clients), then `x-goog-api-key` (Google's).
@@ -14,22 +15,43 @@ from hashlib import sha256
 from .config import Config
 from .errors import Forbidden, Unauthorized
 from .http11 import Headers, find, is_loopback
+from .keys import Key, Ring
+from .values import value_class
 
 OWNER = "admin"
 _CHALLENGE = (("www-authenticate", 'Bearer realm="agproxy"'),)
 _HEALTH = frozenset({("healthz",), ("health",), ("readyz",)})
 
 
-def admit(config: Config, headers: Headers, peer: str, parts: tuple[str, ...]) -> str | None:
-    """The name of the key that a request brings, None where it brings none and needs none. Raises what keeps it out.
+@value_class(frozen=True, slots=True)
+class Client:
+    """name: of the key that a request brings, None where it brings none and needs none. key: the same, if it is one of
+    keys.json."""
 
-    peer: the client's address. parts: of the path, as `routes.segments` reads it.
+    name: str | None = None
+    key: Key | None = None
+
+
+NOBODY = Client()
+
+
+def admit(config: Config, ring: Ring, headers: Headers, peer: str, parts: tuple[str, ...], now: float) -> Client:
+    """Who asks. Raises what keeps it out.
+
+    peer: the client's address. parts: of the path, as `routes.segments` reads it. now: Unix seconds.
     """
     if parts[:1] == ("ui",):  # the monitor page holds nothing: it asks for the key, and brings it for what it reads
-        return None
+        return NOBODY
     if is_owners(parts):
-        return check_owner(config, headers, peer)
-    return check(config, headers, is_health=parts in _HEALTH)
+        return Client(check_owner(config, ring, headers, peer))
+    key = None
+    if ring and (given := client_key(headers)) is not None and (key := ring.find(given)) is not None:
+        why = key.refusal(now)
+        if not why:
+            return Client(key.name, key)
+        if config.effective_auth_mode != "off":
+            raise Unauthorized(f"Incorrect API key provided: {why}.", headers=_CHALLENGE)
+    return Client(check(config, headers, is_health=parts in _HEALTH))
 
 
 def is_owners(parts: tuple[str, ...]) -> bool:
@@ -37,12 +59,14 @@ def is_owners(parts: tuple[str, ...]) -> bool:
     return parts[:1] == ("agproxy",) or parts == ("metrics",)
 
 
-def check_owner(config: Config, headers: Headers, peer: str) -> str | None:
-    """Let in who brings `admin_key`, where that is set; else who brings a client key, whatever auth_mode says; where
-    there is no key at all, this machine. The key's name comes back, OWNER for the first. Raises Unauthorized,
+def check_owner(config: Config, ring: Ring, headers: Headers, peer: str) -> str | None:
+    """Let in who brings `admin_key`, where that is set; else who brings a key of `api_key`, whatever auth_mode says;
+    where there is no key at all, this machine. The key's name comes back, OWNER for the first. Raises Unauthorized,
     Forbidden."""
     keys = ((OWNER, config.admin_key),) if config.admin_key else config.api_key
     if not keys:
+        if ring:  # others use this gateway, and may reach it from this machine, as through a tunnel
+            raise Forbidden("This asks for agproxy's admin key, and none is set: set AGPROXY_ADMIN_KEY.")
         if is_loopback(peer):
             return None
         raise Forbidden("Without a key in the settings, only this machine may ask that.")

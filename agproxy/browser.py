@@ -16,7 +16,8 @@ _MAX_AGE_SECONDS = "600"
 # What a page may read of an answer; a list, since `*` is not understood by every browser.
 _EXPOSED = (
     "x-request-id, openai-processing-ms, retry-after, retry-after-ms, x-should-retry, x-mapped-model, x-account-id, "
-    "x-agproxy-warnings"
+    "x-agproxy-warnings, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+    "x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens"
 )
 
 

@@ -107,7 +107,7 @@ class Config:
     auth_mode: str = _setting(
         "auto",
         "which requests need a client key: none (off), all (strict), all but /healthz and /readyz "
-        "(all_except_health); auto is all_except_health with LAN access, else off",
+        "(all_except_health); auto is all_except_health with LAN access or where keys.json holds any, else off",
         key="proxy.auth_mode",
         choices=("off", "strict", "all_except_health", "auto"),
     )
@@ -394,7 +394,7 @@ class Config:
 
     # While it runs
     reload_seconds: float = _setting(
-        1.0, "how often config.json and accounts.json are looked at for changes; 0: only on SIGHUP", unit="s"
+        1.0, "how often config.json, accounts.json and keys.json are looked at for changes; 0: only on SIGHUP", unit="s"
     )
 
     # Logs
@@ -440,11 +440,12 @@ class Loaded:
     warnings: tuple[str, ...]
 
 
-def check_served(config: Config, hosts: Sequence[str] | None = None) -> None:
+def check_served(config: Config, hosts: Sequence[str] | None = None, *, has_keys: bool = False) -> None:
     """Refuse settings that would leave the door open, or locked without a key to it. Raises ConfigError that says what
     to do. For a process that listens; other commands take any settings.
 
-    hosts: the addresses of the sockets that it was handed; None: it listens where the settings say.
+    hosts: the addresses of the sockets that it was handed; None: it listens where the settings say. has_keys: there are
+    client keys in keys.json.
     """
     if hosts is None:
         hosts = (config.host,) if config.host else ()
@@ -453,10 +454,10 @@ def check_served(config: Config, hosts: Sequence[str] | None = None) -> None:
     if config.tls_key and not config.tls_cert:
         raise ConfigError("tls_key is set, and tls_cert is not: a key alone serves nobody")
     mode = config.effective_auth_mode
-    if mode != "off" and not config.api_key:
+    if mode != "off" and not config.api_key and not has_keys:
         raise ConfigError(
             f"auth mode {mode} asks every client for a key, and there is none: set AGPROXY_API_KEY, "
-            "or proxy.api_key in config.json"
+            "or proxy.api_key in config.json, or make one with 'agproxy keys add NAME'"
         )
     if config.upstream_url.lower().startswith("http://") and not config.allow_plain_http:
         host = config.upstream_url[7:].partition("/")[0]

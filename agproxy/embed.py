@@ -24,8 +24,10 @@ from pathlib import Path
 
 from . import pool
 from .account import share_of
+from .clients import Clients
 from .config import SETTINGS, Config, check_served
 from .egress import places
+from .errors import ConfigError
 from .gateway import Gateway
 from .http11 import Send
 from .io import listen
@@ -47,7 +49,10 @@ from .io.threads import Threads
 from .io.tls import server_context
 from .io.tokens import Tokens
 from .io.unix_socket import bind_unix
+from .io.usage import FILE as USAGE_FILE
+from .io.usage import UsageKeeper
 from .io.workers import Worker
+from .keys import Ring
 from .scrape import Scraper, Seen
 
 _SIMULATED = pool.Account(id="simulated", key="simulated-key", label="simulator")
@@ -88,11 +93,22 @@ class Running:
         old = self.gateway.config
         kept = {s.name: getattr(old, s.name) for s in SETTINGS if s.restart}
         waiting = tuple(name for name, value in kept.items() if getattr(config, name) != value)
-        new = replace(config, **kept)
-        check_served(new, self.hosts)
+        new = self.gateway.clients.ring.govern(replace(config, **kept))
+        check_served(new, self.hosts, has_keys=bool(self.gateway.clients.ring))
         self.gateway.config = self.server.config = self.reach.lines.config = new
         self._allow(self.gateway.pool.accounts)
         return waiting
+
+    def use_keys(self, ring: Ring, config: Config) -> None:
+        """Swap the client keys beside those of the settings, which are `config`. Raises ConfigError, and keeps those in
+        force, where no gateway starts with them."""
+        clients = self.gateway.clients
+        before, clients.ring = clients.ring, ring
+        try:
+            self.apply(config)
+        except ConfigError:
+            clients.ring = before
+            raise
 
     def renew_certificate(self) -> None:
         """Read the certificate and its key again, for connections to come. Raises ConfigError, and keeps those in
@@ -151,18 +167,22 @@ async def listening(
     listeners: Sequence[socket.socket] | None = None,
     worker: Worker | None = None,
     write_line: Callable[[str], None] | None = None,
+    keys: Ring | None = None,
 ) -> AsyncIterator[Running]:
     """A gateway that listens within the block and is stopped after it, however the block ends.
 
     listeners: sockets that listen already, from whoever supervises this process; they are used in place of host, port
-    and listen_unix, and closed at the end. worker: this process's place among those that serve one address. Raises
-    ConfigError where the address cannot be had, or the settings would let anybody in or nobody.
+    and listen_unix, and closed at the end. worker: this process's place among those that serve one address. keys:
+    client keys beside those of the settings. Raises ConfigError where the address cannot be had, or the settings would
+    let anybody in or nobody.
     """
     hosts = None if listeners is None else tuple(address for address, _ in listen.bound(listeners))
     async with AsyncExitStack() as stack:
         if listeners is not None:
             stack.callback(listen.close_all, listeners)
-        check_served(config, hosts)
+        clients = Clients(Ring() if keys is None else keys)
+        config = clients.ring.govern(config)
+        check_served(config, hosts, has_keys=bool(clients.ring))
         tls = server_context(config.tls_cert, config.tls_key) if config.tls_cert else None
         if listeners is None:
             listeners = _open(config, stack)
@@ -203,6 +223,8 @@ async def listening(
 
         scraper = Scraper(seen, lambda: 0 if journal is None else journal.dropped, worker)
         stack.callback(scraper.hand_on)
+        if home is not None:
+            await stack.enter_async_context(UsageKeeper(home / USAGE_FILE, clients).keeping())
         gateway = Gateway(
             config=config,
             pool=pool.Pool(_shares(reach.accounts, worker)),
@@ -221,6 +243,7 @@ async def listening(
             write_line=write_line,
             observers=(scraper.counters.observe,) if journal is None else (scraper.counters.observe, journal.add),
             scrape=scraper.answer,
+            clients=clients,
             find_entry=None if journal is None else journal.find,
             registry=None if home is None else Registry(home),
             archive=journal,

@@ -2,6 +2,7 @@
 
     GatewayError
     |- client faults      InvalidRequest 400   Unauthorized 401   Forbidden 403   NotFound 404   HttpRefused 4xx
+    |                     ClientLimited 429
     |- upstream faults    UpstreamRejected 4xx   UpstreamAuthFailed 502   UpstreamRateLimited 429
     |                     UpstreamOverloaded 503   UpstreamFailed 5xx   CredentialRevoked 502
     `- gateway faults     NoAccount 503   Overloaded 503   StateUnavailable 503   InternalError 500
@@ -107,6 +108,14 @@ class NotFound(GatewayError):
 
     fault = Fault.CLIENT
     status = 404
+
+
+class ClientLimited(GatewayError):
+    """A limit of the client's own key is used up (429)."""
+
+    fault = Fault.CLIENT
+    status = 429
+    code = "rate_limit_exceeded"
 
 
 class HttpRefused(GatewayError):

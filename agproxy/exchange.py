@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from . import jsontext
 from .aside import LARGE_BYTES, Aside
 from .attempts import Attempts, TokenSource
+from .auth import NOBODY, Client
 from .backends import Target, gemini
 from .config import Config
 from .conversation import (
@@ -63,13 +64,15 @@ class Progress:
     """How far one request has come and what it has cost so far, for headers, the log and whoever looks on.
 
     at: Unix seconds of its begin; started, first_byte_at: of the clock, which only runs forward. client: name of its
-    key. protocol, action: as in `Entry`. is_background: a run goes on after the client's answer. bytes_out: of bodies.
+    key, and who: the same with what that may do. protocol, action: as in `Entry`. is_background: a run goes on after
+    the client's answer. bytes_out: of bodies.
     """
 
     request: HttpRequest
     started: float
     at: float = 0.0
     client: str | None = None
+    who: Client = NOBODY
     protocol: str = ""
     action: str = ""
     is_stream: bool = False

@@ -20,6 +20,7 @@ from .admin import Admin, Archive, ReadPage, Registry
 from .aside import LARGE_BYTES, Aside, RunInThread
 from .attempts import TokenSource
 from .backends import gemini
+from .clients import Clients, check_model, fallbacks_of
 from .config import Config
 from .conversation import Exchange, Notice, Request
 from .entries import Entry
@@ -34,6 +35,7 @@ from .errors import (
 from .exchange import Progress, Stream, Upstream
 from .frontends import FRONTENDS, KEEPERS, Frontend, Keeper, _openai
 from .http11 import JSON, UNIX, Headers, HttpRequest, HttpResponse, Reply, Send, header_safe, is_loopback
+from .keys import Key, Ring
 from .ledger import Ledger, Observer
 from .media import FetchAll, with_media
 from .places import Places
@@ -148,7 +150,9 @@ class Gateway:
         registry: Registry | None = None,
         archive: Archive | None = None,
         read_page: ReadPage | None = None,
+        clients: Clients | None = None,
     ) -> None:
+        self.clients = Clients(Ring()) if clients is None else clients
         self._scrape = scrape
         self._find_entry = find_entry
         self._fetch = fetch
@@ -172,7 +176,7 @@ class Gateway:
             now=now,
             clock=clock,
             new_id=new_id,
-            observers=observers,
+            observers=(self.clients.observe, *observers),
             write_line=write_line,
         )
         self._admin = Admin(
@@ -313,6 +317,7 @@ class Gateway:
         action = progress.action = match.route.action
         progress.protocol = match.route.frontend
         if action in _ASKING:
+            self.clients.begin(progress.who, self._now())
             if not self._places.take():
                 await self._stand_in_line(progress)
             run = None
@@ -334,7 +339,7 @@ class Gateway:
         elif action == "page":
             self._send(reply, self._admin.page(request.path, match.params.get("file", "")), progress)
         elif match.route.frontend == _SYSTEM:
-            self._send_json(reply, await self._own(action, match.params), progress)
+            self._send_json(reply, await self._own(action, match.params, progress.who.key), progress)
         else:
             await self._resource(match, client or "", progress, reply)
 
@@ -348,10 +353,11 @@ class Gateway:
         """The name of the client's key, None where it brings none and needs none. Raises what keeps it out."""
         config, headers = self.config, request.headers
         progress.cors = browser.cors_headers(config, headers)
-        client = auth.admit(config, headers, request.peer, routes.segments(request.path))
-        browser.check_origin(config, headers, has_key=client is not None)
+        parts = routes.segments(request.path)
+        who = progress.who = auth.admit(config, self.clients.ring, headers, request.peer, parts, self._now())
+        browser.check_origin(config, headers, has_key=who.name is not None)
         browser.check_upgrade(headers)
-        return client
+        return who.name
 
     def _options(self, request: HttpRequest) -> HttpResponse:
         """A preflight, or what a path allows."""
@@ -401,7 +407,9 @@ class Gateway:
         if self._listed:  # an old list is renewed beside the request, which does not wait
             self._refresh_list()
         resolved = self._resolve(request.model)
-        progress.model, progress.fallbacks = resolved.model, resolved.fallbacks
+        check_model(progress.who.key, request.model, resolved.model)
+        progress.model = resolved.model
+        progress.fallbacks = fallbacks_of(progress.who.key, request.model, resolved.fallbacks)
         if self.config.scheduling == CACHE_FIRST:
             progress.session = session_of(request, progress.request.headers)
         config = self.config
@@ -536,7 +544,7 @@ class Gateway:
 
     # --- routes of the gateway's own
 
-    async def _own(self, action: str, params: dict[str, str]) -> jsontext.JsonObject:
+    async def _own(self, action: str, params: dict[str, str], key: Key | None) -> jsontext.JsonObject:
         match action:
             case "health":
                 return {"status": "ok", "version": __version__}
@@ -556,13 +564,14 @@ class Gateway:
                 raise NotFound(f"Completion {params['completion'][:64]!r} not found: completions are not stored.")
             case "list_models":
                 await self._list_upstream()
-                return _openai.encode_models(
-                    models.shown_names(self.config.model_map, self._listed), _MODELS_CREATED, _OWNER
-                )
+                names = models.shown_names(self.config.model_map, self._listed)
+                if key is not None and key.models:
+                    names = tuple(name for name in names if key.may_use(name, self._resolve(name).model))
+                return _openai.encode_models(names, _MODELS_CREATED, _OWNER)
             case _:
                 await self._list_upstream()
                 name = params["model"]
-                self._resolve(name)
+                check_model(key, name, self._resolve(name).model)
                 return _openai.encode_model(name, _MODELS_CREATED, _OWNER)
 
     async def _why(self, request_id: str) -> jsontext.JsonObject:
@@ -642,6 +651,7 @@ class Gateway:
             headers.append(("x-agproxy-attempts", _attempts(progress)))
         if progress.notices:
             headers.append(("x-agproxy-warnings", header_safe("; ".join(progress.told))))
+        headers += self.clients.headers(progress.who, self._now())
         headers += progress.cors
         return tuple(headers)
 

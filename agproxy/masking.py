@@ -5,7 +5,7 @@ import re
 # Keys and tokens of Google's, by their beginnings.
 KEYS = r"(?<!\w)(?:AIza|AQ\.|ya29\.|GOCSPX-|1//)[\w.\-/]{8,}"
 _SECRET = re.compile(
-    KEYS + r"|(?<!\w)sk-[\w.\-/]{8,}"
+    KEYS + r"|(?<!\w)(?:sk|agp)-[\w.\-/]{8,}"
     # Whatever else it is: a long word of small and capital letters and digits.
     r"|(?<!\w)(?=\w*[a-z])(?=\w*[A-Z])(?=\w*\d)\w{24,}(?!\w)"
 )

@@ -159,7 +159,7 @@ def test_every_flag_that_readme_names_exists(capsys):
         [name]
         for name in ("serve", "config", "models", "translate", "setup", "doctor", "completions", "simulate", "version")
     ]
-    commands += [["logs"], ["logs", "show"], ["logs", "replay"]]
+    commands += [["logs"], ["logs", "show"], ["logs", "replay"], ["keys", "add"], ["keys", "usage"]]
     for command in [*commands, *(["accounts", action] for action in ("add", "login", "edit", "list", "test"))]:
         with pytest.raises(SystemExit):
             cli.main([*command, "--help"])

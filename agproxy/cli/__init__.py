@@ -3,6 +3,7 @@
     agproxy [serve] [--port 8045 ...]     the gateway
     agproxy simulate [--port 8046 ...]    the simulated Gemini alone
     agproxy accounts add|list|test ...    accounts of accounts.json, beside those of the environment
+    agproxy keys add|list|usage ...       client keys with an end, models and limits of their own
     agproxy logs [show|replay ID] ...     requests that were answered, and one of them again
     agproxy config, models, translate     what the settings are, what names mean, what a request becomes
     agproxy setup codex|aider|...         a client's configuration for this gateway
@@ -31,6 +32,7 @@ from .term import never_fail
 _COMMANDS = {
     "serve": "serve",
     "accounts": "accounts",
+    "keys": "keys",
     "logs": "logs",
     "config": "settings",
     "models": "models",
@@ -49,6 +51,7 @@ examples:
   agproxy --simulate auto                   try it without an account, on http://127.0.0.1:8045/v1
   GEMINI_API_KEY=... agproxy --port 9000    the real Gemini, on another port
   agproxy config port                       what a setting is, and where that was set
+  agproxy keys add laptop --rpm 20          a client key with a limit of its own
   agproxy models explain gpt-4o             which Gemini model a name means, and why
   agproxy logs -f --errors                  requests that fail, as it happens
   agproxy setup codex --write               Codex CLI uses this gateway from now on

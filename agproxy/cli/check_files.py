@@ -18,7 +18,8 @@ from ..accounts import Entry
 from ..config import Loaded, check_served
 from ..errors import ConfigError
 from ..io import limits, state
-from ..io.store import FILE as ACCOUNTS_FILE
+from ..io.store import ACCOUNTS_FILE, KeyStore
+from ..keys import Ring
 from .finding import Finding, fail, ok, skipped, warn
 from .version import PARTS
 
@@ -86,10 +87,12 @@ def _count_set(loaded: Loaded) -> str:
     return f"{count} setting{'' if count == 1 else 's'}"
 
 
-def conflicts(loaded: Loaded) -> Finding:
-    """Whether a gateway would start with these settings."""
+def conflicts(loaded: Loaded, home: Path) -> Finding:
+    """Whether a gateway would start with these settings and these client keys."""
     try:
-        check_served(loaded.config)
+        ring = Ring(KeyStore(home, lambda _: None).load().keys)
+        config = ring.govern(loaded.config)
+        check_served(config, has_keys=bool(ring))
     except ConfigError as error:
         problem, _, advice = str(error).rpartition(": ")
         return fail("start", problem or str(error), advice if problem else "see `agproxy config`")
@@ -100,7 +103,7 @@ def conflicts(loaded: Loaded) -> Finding:
             server_context(loaded.config.tls_cert, loaded.config.tls_key)
         except ConfigError as error:
             return fail("start", str(error), "name a certificate and its key, PEM, which this user can read")
-    return ok("start", f"a gateway starts with these settings; auth mode {loaded.config.effective_auth_mode}")
+    return ok("start", f"a gateway starts with these settings; auth mode {config.effective_auth_mode}")
 
 
 def accounts(home: Path, entries: Sequence[Entry] | None, notices: Sequence[str], *, is_simulated: bool) -> Finding:

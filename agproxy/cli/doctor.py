@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         is_simulated = loaded.config.simulate == "on" or (loaded.config.simulate == "auto" and not entries)
         findings += [
-            check_files.conflicts(loaded),
+            check_files.conflicts(loaded, home),
             check_files.accounts(home, entries, notices, is_simulated=is_simulated),
             check_files.limits_file(home, time.time()),
             check_files.state_file(home, is_kept=loaded.config.state),

@@ -20,9 +20,10 @@ from ..config import SETTINGS, Config
 from ..errors import ConfigError
 from ..io import logs
 from ..io.beside import beside
-from ..io.store import AccountStore
+from ..io.store import AccountStore, KeyStore
 from ..io.systemd import Notifier
 from ..io.watch import Stamp, Watched, Watcher, stamp_of
+from ..keys import Ring
 from . import common
 
 if TYPE_CHECKING:
@@ -41,11 +42,13 @@ class Reloader:
         self._environ = environ
         self._config_file = home / "config.json"
         self._store = AccountStore(home, lambda text: log.warning("%s", text))
+        self._keys = KeyStore(home, lambda text: log.warning("%s", text))
         self._running: Running | None = None
         self._loaded = Config()
         self._files = [
             Watched(lambda: stamp_of(self._config_file), self._reload_config),
             Watched(self._store.stamp, self._reload_accounts),
+            Watched(self._keys.stamp, self._reload_keys),
         ]
 
     def begin(self, loaded: Config) -> None:
@@ -71,7 +74,7 @@ class Reloader:
             with contextlib.suppress(NotImplementedError):  # a loop without signal handlers, as Windows' is
                 loop.add_signal_handler(hangup, on_hangup)
         try:
-            async with beside(watcher.run(), "the watching of config.json and accounts.json"):
+            async with beside(watcher.run(), "the watching of config.json, accounts.json and keys.json"):
                 yield
         finally:
             if hangup is not None:
@@ -104,6 +107,19 @@ class Reloader:
         if waiting:
             keys = ", ".join(setting.key for setting in SETTINGS if setting.name in waiting)
             log.warning("%s: %s changed: the old value holds until agproxy is restarted", self._config_file, keys)
+
+    async def _reload_keys(self) -> None:
+        running = self._running
+        assert running is not None
+        try:
+            document = await asyncio.to_thread(self._keys.load)
+            ring = Ring(document.keys)
+            running.use_keys(ring, replace(self._loaded, simulate=running.gateway.config.simulate))
+        except ConfigError as error:
+            log.error("%s. The keys in force stay as they were", error)
+            return
+        warn_of_names(ring, running.gateway.config)
+        log.info("%s: %d client keys", self._keys.file, len(ring.keys))
 
     async def _reload_certificate(self) -> None:
         running = self._running
@@ -140,6 +156,14 @@ class Reloader:
             len(usable),
             f"; new: {came}" if came else "",
             f"; no longer: {went}" if went else "",
+        )
+
+
+def warn_of_names(ring: Ring, config: Config) -> None:
+    """Whoever has a name has all that was kept for it: two keys of one name are one client."""
+    for name in sorted(ring.by_name.keys() & dict(config.api_key).keys()):
+        log.warning(
+            "the client key %s stands both in keys.json and in api_key: to the gateway they are one client", name
         )
 
 

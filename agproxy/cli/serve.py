@@ -18,12 +18,14 @@ from ..config import Config, check_served
 from ..errors import ConfigError
 from ..io import logs
 from ..io.descriptors import SPARE, raise_limit
+from ..io.store import KeyStore
 from ..io.systemd import Notifier, take_listeners
+from ..keys import Ring
 from .accounts import gather
 from .colour import BOLD, YELLOW, paint, warn
 from .common import add_settings, home_of, load, wait_for_stop
 from .place import Place
-from .reload import Reloader
+from .reload import Reloader, warn_of_names
 from .term import plain
 
 if TYPE_CHECKING:
@@ -65,17 +67,20 @@ def run(options: argparse.Namespace) -> int:
         # Accounts that are disabled or cannot be read are configured all the same: no made-up answers in their place.
         settings = replace(settings, simulate="off")
     reloader.begin(loaded.config)
-    accounts = usable(entries)
+    accounts, ring = usable(entries), Ring(KeyStore(home, warn).load().keys)
+    settings = ring.govern(settings)
     if place is not None:
-        return asyncio.run(_work(settings, accounts, home, reloader, place))
+        return asyncio.run(_work(settings, accounts, ring, home, reloader, place))
+    warn_of_names(ring, settings)
     if settings.workers > 1:
-        return _supervise(settings, accounts, notifier, inherited)
-    return asyncio.run(_serve(settings, accounts, home, reloader, notifier, inherited))
+        return _supervise(settings, accounts, ring, notifier, inherited)
+    return asyncio.run(_serve(settings, accounts, ring, home, reloader, notifier, inherited))
 
 
 async def _serve(
     settings: Config,
     accounts: tuple[pool.Account, ...],
+    ring: Ring,
     home: Path,
     reloader: Reloader,
     notifier: Notifier,
@@ -85,7 +90,7 @@ async def _serve(
 
     most_files = raise_limit()
     async with (
-        listening(settings, accounts, home, inherited, write_line=logs.write_access) as running,
+        listening(settings, accounts, home, inherited, write_line=logs.write_access, keys=ring) as running,
         reloader.watching(running),
     ):
         reach = running.reach
@@ -103,7 +108,12 @@ async def _serve(
 
 
 async def _work(
-    settings: Config, accounts: tuple[pool.Account, ...], home: Path, reloader: Reloader, place: Place
+    settings: Config,
+    accounts: tuple[pool.Account, ...],
+    ring: Ring,
+    home: Path,
+    reloader: Reloader,
+    place: Place,
 ) -> int:
     """One of several workers."""
     from ..embed import listening
@@ -113,7 +123,7 @@ async def _work(
     folder = Path(place.folder)
     worker = Worker(folder, place.name, place.index, place.count, settings)
     async with (
-        listening(settings, accounts, home, place.sockets(), worker, logs.write_access) as running,
+        listening(settings, accounts, home, place.sockets(), worker, logs.write_access, ring) as running,
         reloader.watching(running),
     ):
         place.say_ready()
@@ -131,6 +141,7 @@ def _status(urls: tuple[str, ...], unix: tuple[str, ...]) -> str:
 def _supervise(
     settings: Config,
     accounts: tuple[pool.Account, ...],
+    ring: Ring,
     notifier: Notifier,
     inherited: list[socket.socket] | None,
 ) -> int:
@@ -141,7 +152,8 @@ def _supervise(
 
     if os.name != "posix":
         raise ConfigError("workers: this platform cannot share a port between processes: run one")
-    check_served(settings, None if inherited is None else [host for host, _ in listen.bound(inherited)])
+    hosts = None if inherited is None else [host for host, _ in listen.bound(inherited)]
+    check_served(settings, hosts, has_keys=bool(ring))
     if settings.tls_cert:
         server_context(settings.tls_cert, settings.tls_key)  # so that what is wrong with it is said once
     most_files = raise_limit()

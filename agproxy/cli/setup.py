@@ -17,10 +17,12 @@ from urllib.parse import urlsplit
 from .. import setup
 from ..config import Config
 from ..errors import ConfigError
+from ..io.store import KeyStore
+from ..keys import Ring
 from ..merging import CannotMerge
 from ..setup import CLIENTS, Facts, File, Plan
 from .colour import BOLD, complain, warn
-from .common import EXIT_FAILED, RawHelp, add_settings, load
+from .common import EXIT_FAILED, RawHelp, add_settings, home_of, load
 from .term import table
 
 if TYPE_CHECKING:
@@ -64,7 +66,8 @@ def run(options: argparse.Namespace) -> int:
             raise ConfigError("say which client: agproxy setup CLIENT --write")
         _list()
         return 0
-    facts = _facts(options, loaded.config)
+    config = Ring(KeyStore(home_of(options, os.environ), warn).load().keys).govern(loaded.config)
+    facts = _facts(options, config)
     plan = setup.render(options.client, facts)
     if plan.file is None:
         if options.write or options.undo:

@@ -1,37 +1,65 @@
-"""The accounts file on disk: read without a lock, changed by one process at a time, whole at every moment.
+"""accounts.json and keys.json on disk: read without a lock, changed by one process at a time, whole at every moment.
 
 How a file is replaced and locked is `files`' matter; a `.tmp` that a killed writer left, the next change removes.
 
-Knows files and permissions. What the file says is `accounts`' matter. All that the operating system raises
-becomes a ConfigError that names the file.
+Knows files and permissions. What the files say is the matter of `accounts` and `keys`. All that the operating system
+raises becomes a ConfigError that names the file.
 """
 
 import os
 import stat
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
-from .. import accounts
-from ..accounts import BadDocument, Document, NewerDocument
+from .. import accounts, keys
+from ..accounts import BadDocument, NewerDocument
 from ..errors import ConfigError
 from .files import explained, keep_aside, locked, patiently, replace_file
 from .watch import Stamp, stamp_of
 
-FILE = "accounts.json"
+ACCOUNTS_FILE, KEYS_FILE = "accounts.json", "keys.json"
 LOCK_SECONDS = 10.0  # a change takes milliseconds; who holds the lock longer is stopped or on a dead network disk
 # A folder that holds only these is agproxy's own, and may be closed to others.
-_OWN_PREFIXES = ("accounts.json", ".accounts.json.", "config.json", "state.sqlite3", "limits.json", ".limits.json.")
+_OWN_PREFIXES = (
+    *("accounts.json", ".accounts.json.", "keys.json", ".keys.json.", "limits.json", ".limits.json."),
+    *("config.json", "state.sqlite3", "usage.sqlite3"),
+)
 
 
-class AccountStore:
-    """The accounts.json of a home folder. `warn` is told what was put right, one sentence each.
+class _Document(Protocol):
+    @property
+    def notices(self) -> tuple[str, ...]: ...
+
+
+D = TypeVar("D", bound=_Document)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kind(Generic[D]):
+    """name: of the file. what: it is; advice: what helps where it is not. empty: the document where there is none."""
+
+    name: str
+    what: str
+    advice: str
+    decode: Callable[[bytes], D]
+    encode: Callable[[D], bytes]
+    empty: D
+
+
+class Store(Generic[D]):
+    """A file of a home folder. `warn` is told what was put right, one sentence each.
 
     A symbolic link in the file's place is followed: its target is what gets replaced, with the lock beside it.
     """
 
-    def __init__(self, home: Path, warn: Callable[[str], None], *, lock_seconds: float = LOCK_SECONDS) -> None:
-        self.file = home / FILE
+    def __init__(
+        self, kind: _Kind[D], home: Path, warn: Callable[[str], None], *, lock_seconds: float = LOCK_SECONDS
+    ) -> None:
+        self._kind = kind
+        self.file = home / kind.name
         self._home = home
         self._warn = warn
         self._lock_seconds = lock_seconds
@@ -43,7 +71,7 @@ class AccountStore:
         """
         return stamp_of(self.file)
 
-    def load(self) -> Document:
+    def load(self) -> D:
         """What the file says; an empty document where there is none. Takes no lock, changes nothing but permissions.
 
         Raises ConfigError where the file cannot be used.
@@ -54,17 +82,14 @@ class AccountStore:
             return self._decode(data)
         except BadDocument as error:
             raise ConfigError(
-                f"{self.file}: not an accounts file: {error}. Nothing in it was changed. Mend it, or move it away; "
-                "'agproxy accounts add' keeps it under another name and begins a new one"
+                f"{self.file}: not {self._kind.what}: {error}. Nothing in it was changed. {self._kind.advice}"
             ) from None
 
-    def update(
-        self, change: Callable[[Document], Document], *, replaces_unusable: bool = False
-    ) -> tuple[Document, Document]:
+    def update(self, change: Callable[[D], D], *, replaces_unusable: bool = False) -> tuple[D, D]:
         """Change the file under the lock, so that no other process's change is lost; the document before and after.
 
         `change` gets what the file says at that moment; what it raises leaves the file as it is, and so does a change
-        that changes nothing. replaces_unusable: a file that is no accounts document is kept under another name, and
+        that changes nothing. replaces_unusable: a file that is no such document is kept under another name, and
         `change` starts from an empty one; else that is a ConfigError, as is everything else that forbids writing.
         """
         with explained(self.file, "cannot be written"):
@@ -74,7 +99,7 @@ class AccountStore:
                 before = self._read_or_set_aside(target) if replaces_unusable else self.load()
                 after = change(before)
                 if after != before:
-                    replace_file(target, accounts.encode(after))
+                    replace_file(target, self._kind.encode(after))
         return before, after
 
     # --- reading
@@ -95,12 +120,12 @@ class AccountStore:
             raise ConfigError(f"{self.file}: a link to {target}, which is not there")
         return target
 
-    def _decode(self, data: bytes | None) -> Document:
+    def _decode(self, data: bytes | None) -> D:
         """Raises BadDocument, or ConfigError for a file that only a newer agproxy may touch."""
         if data is None:
-            return Document()
+            return self._kind.empty
         try:
-            document = accounts.decode(data)
+            document = self._kind.decode(data)
         except NewerDocument as error:
             raise ConfigError(f"{self.file}: {error}") from None
         for notice in document.notices:
@@ -166,11 +191,42 @@ class AccountStore:
                 except OSError as error:
                     self._warn(f"{target.parent / name}: left by a killed agproxy, not removed: {error.strerror}")
 
-    def _read_or_set_aside(self, target: Path) -> Document:
+    def _read_or_set_aside(self, target: Path) -> D:
         data = self._read()
         try:
             return self._decode(data)
         except BadDocument as error:
             kept = keep_aside(target, data or b"")
-            self._warn(f"{self.file}: not an accounts file: {error}. It is kept as {kept}, and a new one begins")
-            return Document()
+            self._warn(f"{self.file}: not {self._kind.what}: {error}. It is kept as {kept}, and a new one begins")
+            return self._kind.empty
+
+
+class AccountStore(Store[accounts.Document]):
+    """The accounts.json of a home folder."""
+
+    def __init__(self, home: Path, warn: Callable[[str], None], *, lock_seconds: float = LOCK_SECONDS) -> None:
+        advice = "Mend it, or move it away; 'agproxy accounts add' keeps it under another name and begins a new one"
+        kind = _Kind(
+            name=ACCOUNTS_FILE,
+            what="an accounts file",
+            advice=advice,
+            decode=accounts.decode,
+            encode=accounts.encode,
+            empty=accounts.Document(),
+        )
+        super().__init__(kind, home, warn, lock_seconds=lock_seconds)
+
+
+class KeyStore(Store[keys.Document]):
+    """The keys.json of a home folder."""
+
+    def __init__(self, home: Path, warn: Callable[[str], None], *, lock_seconds: float = LOCK_SECONDS) -> None:
+        kind = _Kind(
+            name=KEYS_FILE,
+            what="a file of client keys",
+            advice="Mend it, or move it away",
+            decode=keys.decode,
+            encode=keys.encode,
+            empty=keys.Document(),
+        )
+        super().__init__(kind, home, warn, lock_seconds=lock_seconds)

@@ -6,6 +6,7 @@ from agproxy.auth import admit, check, client_key, key_name
 from agproxy.config import Config
 from agproxy.errors import Forbidden, Unauthorized
 from agproxy.http11 import UNIX
+from agproxy.keys import Key, Ring, digest_of
 from agproxy.routes import segments
 
 KEYS = (("laptop", "sk-laptop"), ("phone", "sk-phone"))
@@ -137,11 +138,13 @@ def test_a_refusal_is_401_with_its_challenge_and_does_not_quote_the_key(headers,
 
 # --- what is the owner's alone
 
+NOW = 1_795_000_000
+NO_KEYS = Ring()
 OWNERS = ("/metrics", "/v1/metrics", "/v1/agproxy/why/req_1", "/agproxy", "//agproxy/x", "/%61gproxy/why/req_1")
 
 
-def enter(path, settings, headers=(), peer="192.0.2.7"):
-    return admit(settings, headers, peer, segments(path))
+def enter(path, settings, headers=(), peer="192.0.2.7", ring=NO_KEYS):
+    return admit(settings, ring, headers, peer, segments(path), NOW).name
 
 
 @pytest.mark.parametrize("path", OWNERS)
@@ -194,3 +197,64 @@ def test_other_paths_ask_as_the_mode_says(path):
     assert enter(path, config("all_except_health"), bearer("sk-phone")) == "phone"
     with pytest.raises(Unauthorized):
         enter(path, config("all_except_health"))
+
+
+# --- keys of keys.json
+
+GIVEN = "agp-" + "x" * 43
+NAMED = Ring([Key(name="guest", digest=digest_of(GIVEN))])
+
+
+def lone(**more):
+    return Ring([Key(name="guest", digest=digest_of(GIVEN), **more)])
+
+
+@pytest.mark.parametrize("mode", ["off", "strict", "all_except_health"])
+def test_a_named_key_opens_what_a_client_key_opens(mode):
+    settings = config(mode, api_key=())
+    who = admit(settings, NAMED, bearer(GIVEN), "192.0.2.7", segments("/v1/models"), NOW)
+
+    assert (who.name, who.key) == ("guest", NAMED.keys[0])
+    if mode != "off":
+        with pytest.raises(Unauthorized, match="Incorrect API key"):
+            enter("/v1/models", settings, bearer(GIVEN + "y"), ring=NAMED)
+        with pytest.raises(Unauthorized, match="didn't provide"):
+            enter("/v1/models", settings, ring=NAMED)
+
+
+def test_plain_keys_go_on_beside_named_ones():
+    assert enter("/v1/models", config("strict"), bearer("sk-phone"), ring=NAMED) == "phone"
+
+
+@pytest.mark.parametrize("path", OWNERS)
+def test_a_named_key_is_never_the_owners(path):
+    for settings in (config("off", api_key=()), config("strict", admin_key="sk-admin"), config("strict")):
+        with pytest.raises((Unauthorized, Forbidden)):
+            enter(path, settings, bearer(GIVEN), "127.0.0.1", NAMED)
+    with pytest.raises(Forbidden, match="AGPROXY_ADMIN_KEY"):  # a tunnel's peer is this machine as well
+        enter(path, config("off", api_key=()), (), "127.0.0.1", NAMED)
+    assert enter(path, config("off", api_key=(), admin_key="a"), bearer("a"), ring=NAMED) == "admin"
+
+
+@pytest.mark.parametrize(
+    ("more", "why"), [({"is_revoked": True}, "revoked"), ({"expires": NOW}, "expired"), ({"expires": 0}, "expired")]
+)
+def test_a_key_that_is_over_opens_nothing_and_says_why(more, why):
+    with pytest.raises(Unauthorized, match=why) as caught:
+        enter("/v1/models", config("strict", api_key=()), bearer(GIVEN), ring=lone(**more))
+
+    assert caught.value.code == "invalid_api_key"
+    assert enter("/v1/models", config("off", api_key=()), bearer(GIVEN), ring=lone(**more)) is None
+
+
+def test_a_key_is_good_until_the_second_of_its_end():
+    assert enter("/v1/models", config("strict"), bearer(GIVEN), ring=lone(expires=NOW + 1)) == "guest"
+
+
+def test_where_there_are_named_keys_auto_asks_for_them():
+    settings = Config()
+
+    assert NO_KEYS.govern(settings).effective_auth_mode == "off"
+    assert NAMED.govern(settings).effective_auth_mode == "all_except_health"
+    assert NAMED.govern(config("off")).effective_auth_mode == "off"
+    assert lone(is_revoked=True).govern(settings).effective_auth_mode == "all_except_health"
