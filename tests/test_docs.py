@@ -16,6 +16,7 @@ from agproxy.config import NOT_SETTINGS, PREFIX, SETTINGS
 from agproxy.frontends import FRONTENDS
 from agproxy.frontends.openai_responses.tools import REFUSED, SERVED
 from agproxy.gateway import build_routes
+from agproxy.io import journal, limits, state, store, usage
 from agproxy.simulator.markers import MARKERS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -117,6 +118,21 @@ def test_an_api_that_gets_a_route_is_no_longer_among_those_that_are_not_served(m
 
     assert "`/v1/embeddings`" in before
     assert tables.fields_table().splitlines()[-1] == before
+
+
+def test_every_file_of_the_home_folder_is_in_the_table_of_what_is_kept():
+    questions = README.partition("\n## Questions\n")[2].partition("\n## ")[0]
+    told = set(re.findall(r"^\| `([\w.]+)` \|", questions, re.MULTILINE))
+
+    assert told == {
+        "config.json",
+        store.ACCOUNTS_FILE,
+        store.KEYS_FILE,
+        state.FILE,
+        journal.FILE,
+        limits.FILE,
+        usage.FILE,
+    }
 
 
 def test_a_readme_without_its_markers_is_refused():
