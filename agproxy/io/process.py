@@ -11,8 +11,9 @@ _FOLDERS = ("/proc/self/fd", "/dev/fd")
 
 def resident_bytes() -> int | None:
     """Memory in use now; only Linux tells."""
-    with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/self/statm", "rb") as stream:
-        return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/self/statm", "rb") as stream:
+            return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return None
 
 
@@ -36,8 +37,9 @@ def most_files() -> int | None:
 
 def started_at() -> float:
     """Unix seconds of the process's begin; where the system does not tell, of this module's."""
-    with contextlib.suppress(OSError, ValueError, IndexError, AttributeError), open("/proc/self/stat", "rb") as stream:
-        ticks = int(stream.read().rpartition(b")")[2].split()[19])  # after the name, which may hold spaces
-        age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-        return time.time() - age
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/self/stat", "rb") as stream:
+            ticks = int(stream.read().rpartition(b")")[2].split()[19])  # after the name, which may hold spaces
+            age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+            return time.time() - age
     return _IMPORTED_AT
