@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(chromium.find() is None, reason="Chromium is not
 
 KEY = "sk-of the/owner+1"
 LIVE = "document.getElementById('link').textContent === 'live'"
-SLOW = "[[sim:words=400]] [[sim:delay=0.05]] "
+SLOW = "[[sim:words=60]] [[sim:delay=0.05]] "
 HOSTILE = "<img src=x onerror=document.title='taken'>"
 
 
@@ -51,6 +51,19 @@ def begin(simulator, tmp_path):
     yield make
     for running in started:
         running.stop()
+
+
+@pytest.fixture(scope="module")
+def shared(simulator, tmp_path_factory):
+    """A gateway for the tests that change nothing in it."""
+    environ = {
+        "AGPROXY_UPSTREAM_URL": simulator.url,
+        "GEMINI_API_KEY": "good",
+        "AGPROXY_MODEL_MAP": "my-*=gemini-2.5-pro",
+    }
+    running = start("serve", home=tmp_path_factory.mktemp("shared"), **environ)
+    yield running
+    running.stop()
 
 
 def text(page, view="main"):
@@ -220,21 +233,19 @@ def test_a_limit_is_shown_with_its_time_and_forgotten(browser, begin):
     is_clean(page, running)
 
 
-def test_a_name_is_explained(browser, begin):
-    running = begin(AGPROXY_MODEL_MAP="my-*=gemini-2.5-pro")
-    page = browser.open(running.url + "/ui#models")
+def test_a_name_is_explained(browser, shared):
+    page = browser.open(shared.url + "/ui#models")
     page.wait("document.querySelectorAll('#models tbody tr').length > 20")
     page.fill("#models [name=name]", "my-agent")
     page.click("Explain")
     page.wait("document.querySelector('#models').innerText.includes('my-agent is gemini-2.5-pro')")
     assert "model_map: my-*" in text(page, "#models form")
-    is_clean(page, running)
+    is_clean(page, shared)
 
 
 @pytest.mark.parametrize("protocol", ["Chat Completions", "Responses", "Completions"])
-def test_the_playground_streams(browser, begin, protocol):
-    running = begin()
-    page = browser.open(running.url + "/ui#playground")
+def test_the_playground_streams(browser, shared, protocol):
+    page = browser.open(shared.url + "/ui#playground")
     page.wait(LIVE)
     page.fill("#playground [name=protocol]", protocol)
     page.fill("#playground [name=text]", "[[sim:words=40]] [[sim:delay=0.02]]")
@@ -251,7 +262,7 @@ def test_the_playground_streams(browser, begin, protocol):
     page.fill("#playground [name=text]", "[[sim:say=whole]]")
     page.click("Send")
     page.wait("document.querySelector('.answer').textContent === 'whole'")
-    is_clean(page, running)
+    is_clean(page, shared)
 
 
 def test_the_playground_asks_for_a_client_key_where_the_admin_key_is_another(browser, begin):
@@ -268,10 +279,9 @@ def test_the_playground_asks_for_a_client_key_where_the_admin_key_is_another(bro
 
 
 @pytest.mark.parametrize("is_dark", [False, True])
-def test_no_view_scrolls_sideways_on_a_phone_and_each_is_in_the_colours_asked_for(browser, begin, is_dark):
-    running = begin()
-    running.chat("x", model="gemini-2.5-" + "long" * 50)
-    page = browser.open(running.url + "/ui", width=360, height=740, is_dark=is_dark)
+def test_no_view_scrolls_sideways_on_a_phone_and_each_is_in_the_colours_asked_for(browser, shared, is_dark):
+    shared.chat("x", model="gemini-2.5-" + "long" * 50)
+    page = browser.open(shared.url + "/ui", width=360, height=740, is_dark=is_dark)
     page.wait(LIVE)
     for name in ("Requests", "Accounts", "Models", "Playground", "Settings", "Overview"):
         page.click(name, "#tabs")
@@ -279,12 +289,11 @@ def test_no_view_scrolls_sideways_on_a_phone_and_each_is_in_the_colours_asked_fo
         assert page.run("document.documentElement.scrollWidth") <= 360, name
     ground = page.run("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, ground[4:-1].split(","))) < 200) == is_dark
-    is_clean(page, running)
+    is_clean(page, shared)
 
 
-def test_the_page_is_used_with_the_keyboard(browser, begin):
-    running = begin()
-    page = browser.open(running.url + "/ui")
+def test_the_page_is_used_with_the_keyboard(browser, shared):
+    page = browser.open(shared.url + "/ui")
     page.wait(LIVE)
     page.run("document.getElementById('tab-overview').focus()")
     page.call("Input.dispatchKeyEvent", type="keyDown", key="ArrowRight", code="ArrowRight", windowsVirtualKeyCode=39)
@@ -298,15 +307,14 @@ def test_the_page_is_used_with_the_keyboard(browser, begin):
     )
 
 
-def test_another_page_can_neither_frame_it_nor_read_through_it(browser, begin, tmp_path):
-    running = begin()
+def test_another_page_can_neither_frame_it_nor_read_through_it(browser, shared, tmp_path):
     other = tmp_path / "other.html"
-    other.write_text(f"<iframe src='{running.url}/ui'></iframe>")
+    other.write_text(f"<iframe src='{shared.url}/ui'></iframe>")
     page = browser.open(other.as_uri())
     page.wait("document.readyState === 'complete'")
-    read = f"fetch('{running.url}/v1/agproxy/status').then((answer) => answer.text(), (error) => String(error))"
+    read = f"fetch('{shared.url}/v1/agproxy/status').then((answer) => answer.text(), (error) => String(error))"
 
     assert "Failed to fetch" in page.run(read)
     assert any("frame-ancestors" in complaint for complaint in page.complaints)
-    with urllib.request.urlopen(running.url + "/ui") as answer:
+    with urllib.request.urlopen(shared.url + "/ui") as answer:
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
