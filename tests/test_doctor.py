@@ -2,6 +2,7 @@
 
 import email.utils
 import json
+import re
 import socket
 import ssl
 import subprocess
@@ -259,6 +260,26 @@ def test_a_gateway_with_another_key(doctor, tmp_path, simulator):
     assert fine["chat"]["state"] == "ok"
     assert "sk-ours" not in told.text
     assert "sk-theirs" not in fine.text
+
+
+def test_a_gateway_with_named_keys_is_asked_with_the_one_that_clients_have(doctor, home, simulator):
+    environ = {"GEMINI_API_KEY": "good", "AGPROXY_UPSTREAM_URL": simulator.url}
+    command = [sys.executable, "-m", "agproxy", "keys", "add", "laptop"]
+    made = subprocess.run(
+        command, env=clean_environment(home, {}), capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
+    key = re.search(r"agp-\S+", made.stdout)[0]
+    running = start("serve", home=home, **environ)
+    try:
+        port = running.url.rpartition(":")[2]
+        without = doctor("--offline", AGPROXY_PORT=port)
+        fine = doctor(AGPROXY_PORT=port, GATEWAY_API_KEY=key)
+    finally:
+        running.stop()
+
+    assert "agproxy keys" in without["port"]["advice"] + without.get("chat", {}).get("advice", "")
+    assert fine["chat"]["state"] == fine["stream"]["state"] == "ok"
+    assert key not in fine.text
 
 
 def test_a_gateway_over_tls(doctor, tmp_path, simulator):

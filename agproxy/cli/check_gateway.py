@@ -12,6 +12,7 @@ from ..config import Config
 from ..errors import ConfigError, GatewayError
 from ..http11 import JSON, Call, Headers, Send, find
 from ..io import listen
+from ..setup import KEY_VARIABLE
 from .finding import Finding, fail, ok, skipped, warn
 from .setup import base_url
 
@@ -55,7 +56,8 @@ class Gateway:
 
     def __init__(self, settings: Config, send: Send, seconds: float) -> None:
         self.url = base_url(settings)
-        key = next((key for _, key in settings.api_key), "")
+        # Keys of keys.json are stored hashed: one of those is told by the variable that clients have it in.
+        key = os.environ.get(KEY_VARIABLE) or next((key for _, key in settings.api_key), "")
         self._headers: Headers = (("authorization", f"Bearer {key}"),) if key else ()
         self._send = send
         self._seconds = seconds
@@ -102,7 +104,10 @@ async def port(settings: Config, gateway: Gateway | None) -> tuple[Finding, bool
         advice = "restart the gateway, so that it runs what is installed"
         return warn("port", f"agproxy {version} runs at {gateway.url}, and this is {__version__}", advice), True
     if answer.status == 401:
-        advice = "it has other settings than these: is it of another --home, or waiting for a restart?"
+        advice = (
+            "it has other settings than these: is it of another --home, or waiting for a restart? Where it has keys of "
+            f"`agproxy keys`, doctor needs one of them in {KEY_VARIABLE}"
+        )
         return fail("port", f"what runs at {gateway.url} refuses this client key", advice), False
     server = find(answer.headers, "server") or "unnamed"
     found = f"another program answers at {gateway.url} (HTTP {answer.status}, server {server[:60]})"
@@ -193,7 +198,10 @@ def _question(model: str) -> dict[str, Any]:
 def _refused(name: str, answer: Answer) -> Finding:
     advice = "the message says what to do; `agproxy doctor` without a running gateway tells the accounts apart"
     if answer.status in (401, 403):
-        advice = "the gateway refuses this client key or origin: see auth_mode and api_key"
+        advice = (
+            "the gateway refuses this client key or origin: see auth_mode and api_key; where it has keys of "
+            f"`agproxy keys`, doctor needs one of them in {KEY_VARIABLE}"
+        )
     elif answer.status == 404:
         advice = "name a model that the account has: --model"
     elif answer.status == 429:
