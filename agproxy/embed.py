@@ -55,6 +55,8 @@ from .io.workers import Worker
 from .keys import Ring
 from .scrape import Scraper, Seen
 
+# Of signatures that workers share; their folder may lie in memory.
+_MOST_SHARED_BYTES = 64 * 1024 * 1024
 _SIMULATED = pool.Account(id="simulated", key="simulated-key", label="simulator")
 
 
@@ -190,10 +192,14 @@ async def listening(
         reach = await stack.enter_async_context(reaching(config, accounts))
         store = shared = None
         if config.state:
-            store = _state(None if home is None else home / STATE_FILE, config)
+            store = State(
+                None if home is None else home / STATE_FILE,
+                max_age_seconds=config.state_max_age_days * 86400,
+                max_bytes=config.state_max_bytes,
+            )
             stack.push_async_callback(store.close)
         if worker is not None:
-            shared = _state(worker.database, config)
+            shared = State(worker.database, max_age_seconds=86400, max_bytes=_MOST_SHARED_BYTES)
             stack.push_async_callback(shared.close)
             stack.push_async_callback(worker.close)
         journal = None
@@ -355,10 +361,6 @@ async def _drain(close: Callable[[float], Awaitable[None]], seconds: Callable[[]
     except asyncio.CancelledError:
         await close(0)
         raise
-
-
-def _state(file: Path | None, config: Config) -> State:
-    return State(file, max_age_seconds=config.state_max_age_days * 86400, max_bytes=config.state_max_bytes)
 
 
 def _shares(accounts: Iterable[pool.Account], worker: Worker | None) -> tuple[pool.Account, ...]:

@@ -503,7 +503,8 @@ class Gateway:
         self._send_json(reply, answer, progress)
 
     async def _forward(self, holder: str, progress: Progress, reply: Reply) -> bool:
-        """Whether another process has answered; where it has died meanwhile, this one can say so itself."""
+        """Whether another process has answered; where it had died before, this one can say so itself. Raises
+        UpstreamFailed where it broke off: it may have done what was asked."""
         request = progress.request
         self._ledger.hand_over(progress)
         try:
@@ -511,6 +512,8 @@ class Gateway:
         except UpstreamFailed as error:
             log.warning("%s: worker %s did not answer: %s", request.id, holder, error.message)
             self._ledger.take_back(progress)
+            if error.code != "upstream_connect":
+                raise
             return False
         return True
 

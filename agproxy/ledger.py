@@ -93,7 +93,7 @@ class Ledger:
         del self.in_flight[progress.request.id]
 
     def take_back(self, progress: Progress) -> None:
-        """The other process has gone, before it knew of the request."""
+        """The other process has gone, and tells nobody of it."""
         self.in_flight[progress.request.id] = progress
 
     def refused(self, request_id: str, peer: str, method: str, path: str, error: GatewayError) -> None:

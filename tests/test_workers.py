@@ -3,6 +3,7 @@ workers come and go."""
 
 import asyncio
 import contextlib
+import errno
 import http.client
 import json
 import os
@@ -24,6 +25,7 @@ from agproxy.account import Account, share_of
 from agproxy.config import Config
 from agproxy.embed import listening
 from agproxy.entries import Wanted
+from agproxy.errors import StateUnavailable
 from agproxy.io.journal import FILE, Reader
 from agproxy.io.workers import Worker
 
@@ -369,3 +371,64 @@ def test_workers_that_cannot_start_end_the_command_and_say_why(tmp_path):
     assert done.returncode == 1
     assert "upstream_proxy" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# --- others that fail ----------------------------------------------------------------------------------------------
+
+
+def test_a_silent_worker_holds_nobody_up(tmp_path, monkeypatch):
+    monkeypatch.setattr("agproxy.io.workers._ASK_SECONDS", 0.05)
+
+    async def main():
+        worker = Worker(tmp_path, "this", 0, 2, Config())
+        with socket.socket(socket.AF_UNIX) as silent:
+            silent.bind(str(tmp_path / "other.sock"))
+            silent.listen()
+            assert await worker.gather("count") == []
+        await worker.close()
+
+    asyncio.run(main())
+
+
+def test_an_answer_that_breaks_off_in_another_worker_is_an_error_and_not_done_again(tmp_path):
+    async def main():
+        with GatedGemini(2) as gemini:
+            workers = []
+            async with two_workers(tmp_path, gemini.url, workers) as urls:
+                _, response = await asyncio.to_thread(ask, urls[0], "POST", "/v1/responses", BACKGROUND)
+                path = workers[0].socket_path
+                path.unlink()
+
+                async def leave(reader, writer):
+                    await reader.readuntil(b"\r\n\r\n")
+                    writer.close()
+
+                async with await asyncio.start_unix_server(leave, path):
+                    status, error = await asyncio.to_thread(
+                        ask, urls[1], "POST", f"/v1/responses/{response['id']}/cancel", {}
+                    )
+                assert (status, error["error"]["code"]) == (502, "upstream_closed")
+                assert (await asyncio.to_thread(status_at, urls[0], response["id"])) == "in_progress"
+
+    asyncio.run(main())
+
+
+def test_a_claim_that_cannot_be_written_is_let_go(tmp_path, monkeypatch):
+    worker = Worker(tmp_path, "this", 0, 2, Config())
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(StateUnavailable):
+            worker.claim("work")
+    assert worker.claim("work") is not None
+
+
+def test_the_unix_socket_goes_where_the_port_cannot_be_had(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        flags = ("--port", port, "--host", "127.0.0.1", "--listen-unix", str(tmp_path / "s"))
+        assert run_serve(tmp_path, *flags).returncode == 2
+    assert not (tmp_path / "s").exists()

@@ -1,15 +1,19 @@
 """What a supervisor tells a worker by its environment."""
 
+import asyncio
 import json
 import os
 import select
 import socket
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 
 from ..errors import ConfigError
+from ..io.beside import beside
 
 VARIABLE = "AGPROXY_WORKER"
+_BEAT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +53,21 @@ class Place:
         """Whether the supervisor has died."""
         return bool(select.select([self.lifeline], [], [], 0)[0])
 
-    def say_ready(self) -> None:
-        """Tell the supervisor that this worker serves."""
-        os.write(self.ready, b"1")
-        os.close(self.ready)
+    @asynccontextmanager
+    async def beating(self) -> AsyncIterator[Callable[[], None]]:
+        """Within the block the supervisor hears of this worker every few seconds, from when what is given is called,
+        by which it knows that the worker serves."""
+        serves = asyncio.Event()
+
+        async def beat() -> None:
+            await serves.wait()
+            with suppress(OSError):  # the supervisor has died, which the lifeline tells
+                while True:
+                    os.write(self.ready, b".")
+                    await asyncio.sleep(_BEAT_SECONDS)
+
+        try:
+            async with beside(beat(), "telling the supervisor of this worker"):
+                yield serves.set
+        finally:
+            os.close(self.ready)

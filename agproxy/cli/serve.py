@@ -123,13 +123,14 @@ async def _work(
     folder = Path(place.folder)
     worker = Worker(folder, place.name, place.index, place.count, settings)
     async with (
+        place.beating() as say_ready,
         listening(settings, accounts, home, place.sockets(), worker, logs.write_access, ring) as running,
         reloader.watching(running),
     ):
-        place.say_ready()
+        say_ready()
         _tune_python()
         status = await wait_for_stop(running.close, lambda: running.gateway.config.drain_seconds, place.lifeline)
-    if place.is_orphan:
+    if place.is_orphan and not any(folder.glob("*.sock")):  # the last one
         shutil.rmtree(folder, ignore_errors=True)
     return status
 
@@ -169,7 +170,7 @@ def _supervise(
         print(banner, file=sys.stderr, flush=True)
         notifier.ready(_status(urls, unix))
 
-    return asyncio.run(Supervisor(listeners, command_line(), notifier).run(settings, on_ready))
+    return asyncio.run(Supervisor(listeners, command_line(), notifier).run(on_ready))
 
 
 def _tune_python() -> None:

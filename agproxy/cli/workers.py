@@ -26,8 +26,10 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..config import Config
+from ..errors import ConfigError
 from ..io import listen
 from ..io.beside import telling
 from ..io.systemd import Notifier
@@ -41,26 +43,48 @@ _HANGUP: int = getattr(signal, "SIGHUP", signal.SIGTERM)  # always there where w
 _READY_SECONDS = 30.0
 _STEADY_SECONDS = 10.0  # a worker that lived so long did not fail at its start
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 30.0
-_KILL_SECONDS = 5.0  # after the time in which a worker should have gone
+_KILL_SECONDS = 5.0  # after a second signal, which ends a worker at once
+_SILENT_SECONDS = 60.0  # after which a worker is taken for hung: the longest work that holds its loop takes a second
 
 
 @dataclass(slots=True, eq=False)
 class _Child:
-    """A worker's process. began: by the monotonic clock."""
+    """A worker's process. pipe: what it says, a byte when it is ready and one every few seconds. began, heard: by the
+    monotonic clock."""
 
     index: int
     name: str
     process: asyncio.subprocess.Process
+    pipe: io.FileIO
     began: float
+    heard: float
+
+    def hear(self) -> None:
+        """It has said something, or can say nothing any more."""
+        if self.pipe.read(4096):
+            self.heard = time.monotonic()
+        else:
+            self.hush()
+
+    def hush(self) -> None:
+        """Listen no more."""
+        asyncio.get_running_loop().remove_reader(self.pipe)
+        self.pipe.close()
 
 
 class Supervisor:
     """Keeps workers at work. listeners: the sockets of each worker; command: what starts one, by its `Place`."""
 
     def __init__(
-        self, listeners: Sequence[Sequence[socket.socket]], command: Sequence[str], notifier: Notifier
+        self,
+        listeners: Sequence[Sequence[socket.socket]],
+        command: Sequence[str],
+        notifier: Notifier,
+        *,
+        silent_seconds: float = _SILENT_SECONDS,
     ) -> None:
         self._listeners = listeners
+        self._silent_seconds = silent_seconds
         self._notifier = notifier
         self._command = command
         self._folder = tempfile.mkdtemp(prefix="agproxy-")  # 0700; its path must be short, for the names of sockets
@@ -69,9 +93,10 @@ class Supervisor:
         self._current: dict[int, _Child] = {}
         self._watching: dict[_Child, asyncio.Task[None]] = {}
         self._rolling: asyncio.Task[None] | None = None
+        self._is_asked_again = False
         self._stopping = asyncio.Event()
 
-    async def run(self, config: Config, on_ready: Callable[[], None]) -> int:
+    async def run(self, on_ready: Callable[[], None]) -> int:
         """Start the workers and keep them until SIGTERM or Ctrl-C; the exit status comes back.
 
         on_ready is called when all serve for the first time.
@@ -82,15 +107,17 @@ class Supervisor:
         for number in numbers:
             loop.add_signal_handler(number, signals.put_nowait, number)
         try:
-            if not await self._first_start(signals):
-                return await self._stop(config, signals, EXIT_FAILED)
+            if (status := await self._first_start(signals)) is not None:
+                return await self._stop(signals, status)
             with self._notifier.watched():
                 on_ready()
                 while await signals.get() == _HANGUP:
                     if self._rolling is None or self._rolling.done():
                         self._rolling = asyncio.create_task(self._roll(), name="rolling reload")
                         self._rolling.add_done_callback(telling("the workers could not all be replaced"))
-                return await self._stop(config, signals, 0)
+                    else:
+                        self._is_asked_again = True
+                return await self._stop(signals, 0)
         finally:
             for number in numbers:
                 loop.remove_signal_handler(number)
@@ -99,30 +126,46 @@ class Supervisor:
             os.close(self._lifeline)
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    async def _first_start(self, signals: "asyncio.Queue[int]") -> bool:
-        """Whether every worker has come up, before a signal asked for the end."""
+    async def _first_start(self, signals: "asyncio.Queue[int]") -> int | None:
+        """None when every worker has come up; the exit status where one did not, or a signal asked for the end."""
         starting = asyncio.ensure_future(self._start_all())
-        asked = asyncio.ensure_future(signals.get())
         try:
-            await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
-            return starting.done() and starting.result()
+            while True:
+                asked = asyncio.ensure_future(signals.get())
+                await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
+                if not asked.done():
+                    asked.cancel()
+                elif asked.result() != _HANGUP:  # new settings are what they are starting with
+                    return 0
+                if starting.done():
+                    return None if starting.result() else EXIT_FAILED
         finally:
-            asked.cancel()
-            starting.cancel()
-            await asyncio.wait({starting})
+            if not starting.done():
+                self._stopping.set()
+                await asyncio.wait({starting})
 
     # --- starting
 
     async def _start_all(self) -> bool:
         """Whether every worker has come up."""
-        children = await asyncio.gather(*(self._start(index) for index in range(len(self._listeners))))
-        for child in children:
-            if child is not None:
-                self._put(child)
-        return None not in children
+        return all(await asyncio.gather(*(self._begin(index) for index in range(len(self._listeners)))))
+
+    async def _begin(self, index: int) -> bool:
+        """Whether a worker has come up, and has its place."""
+        child = await self._start(index)
+        if child is not None:
+            self._put(child)
+        return child is not None
 
     async def _start(self, index: int) -> _Child | None:
-        """A worker that serves; None where it ended before it did, or took too long."""
+        """A worker that serves; None where it could not be started, ended before it served, or took too long."""
+        try:
+            return await self._spawn(index)
+        except OSError as error:  # no memory, no descriptors, no program any more
+            log.error("worker %d cannot be started: %s", index, error)
+            return None
+
+    async def _spawn(self, index: int) -> _Child | None:
         self._serial += 1
         name = f"worker{index}x{self._serial}"
         ready, said = os.pipe()
@@ -136,7 +179,9 @@ class Supervisor:
             ready=said,
             lifeline=self._lifeline,
         )
-        with open(ready, "rb", buffering=0) as pipe:
+        pipe = io.FileIO(ready)
+        process, is_ready = None, False
+        try:
             try:
                 process = await asyncio.create_subprocess_exec(
                     *self._command,
@@ -146,16 +191,31 @@ class Supervisor:
                 )
             finally:
                 os.close(said)
-            is_ready = False
-            try:
-                is_ready = await _has_said(pipe)
-            finally:
-                if not is_ready and process.returncode is None:
+            is_ready = await self._is_heard(pipe)
+        finally:
+            if not is_ready:
+                pipe.close()
+                if process is not None and process.returncode is None:
                     process.kill()
+                    await process.wait()
         if not is_ready:
-            await process.wait()
             return None
-        return _Child(index, name, process, time.monotonic())
+        now = time.monotonic()
+        return _Child(index, name, process, pipe, now, now)
+
+    async def _is_heard(self, pipe: io.FileIO) -> bool:
+        """Whether a worker says that it is ready, before it ends, in time, and while it is still wanted."""
+        loop = asyncio.get_running_loop()
+        said = asyncio.Event()
+        loop.add_reader(pipe, said.set)
+        waits = [asyncio.ensure_future(event.wait()) for event in (said, self._stopping)]
+        try:
+            await asyncio.wait(waits, timeout=_READY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            return said.is_set() and pipe.read(1) != b""
+        finally:
+            loop.remove_reader(pipe)
+            for wait in waits:
+                wait.cancel()
 
     def _put(self, child: _Child) -> None:
         """Give a worker its place; the one that had it before is asked to leave."""
@@ -163,6 +223,7 @@ class Supervisor:
         if self._stopping.is_set():
             _send(child, signal.SIGTERM)
         self._current[child.index] = child
+        asyncio.get_running_loop().add_reader(child.pipe, child.hear)
         task = self._watching[child] = asyncio.create_task(self._watch(child), name=child.name)
         task.add_done_callback(lambda _: self._watching.pop(child))
         task.add_done_callback(telling(f"worker {child.index} is looked after no more"))
@@ -171,7 +232,10 @@ class Supervisor:
 
     async def _watch(self, child: _Child) -> None:
         """Wait for a worker's end, and see to another one where it was not asked to go."""
-        status = await child.process.wait()
+        status = await self._end_of(child)
+        if not child.pipe.closed:
+            child.hush()
+        Path(self._folder, f"{child.name}.sock").unlink(missing_ok=True)  # of one that had no time for it
         pause = 0.0
         while self._current.get(child.index) is child and not self._stopping.is_set():
             if pause or time.monotonic() - child.began < _STEADY_SECONDS:
@@ -191,11 +255,33 @@ class Supervisor:
                 self._put(new)
             pause = max(pause, _FIRST_PAUSE_SECONDS)
 
+    async def _end_of(self, child: _Child) -> int:
+        """The status of a worker's process when it has ended. One that says nothing for long is killed."""
+        ending = asyncio.ensure_future(child.process.wait())
+        try:
+            while not ending.done():
+                await asyncio.wait({ending}, timeout=self._silent_seconds / 4)
+                if not ending.done() and time.monotonic() - child.heard > self._silent_seconds:
+                    log.error(
+                        "worker %d (process %d) has not been heard for %g s: it is killed",
+                        child.index,
+                        child.process.pid,
+                        self._silent_seconds,
+                    )
+                    child.heard = time.monotonic()
+                    child.process.kill()
+            return ending.result()
+        finally:
+            ending.cancel()
+
     async def _roll(self) -> None:
-        """Replace each worker by a new one, one after the other."""
+        """Replace each worker by a new one, one after the other; and again where that was asked for meanwhile."""
         self._notifier.reloading()
         try:
-            await self._replace_all()
+            self._is_asked_again = True
+            while self._is_asked_again:
+                self._is_asked_again = False
+                await self._replace_all()
         finally:
             if not self._stopping.is_set():
                 self._notifier.ready()
@@ -204,6 +290,8 @@ class Supervisor:
         log.info("replacing %d workers", len(self._listeners))
         for index in range(len(self._listeners)):
             new = await self._start(index)
+            if new is None and self._stopping.is_set():
+                return
             if new is None:
                 log.error("the new worker %d did not come up: the workers that serve go on", index)
                 return
@@ -212,16 +300,15 @@ class Supervisor:
 
     # --- stopping
 
-    async def _stop(self, config: Config, signals: "asyncio.Queue[int]", status: int) -> int:
-        """End every worker."""
+    async def _stop(self, signals: "asyncio.Queue[int]", status: int) -> int:
+        """End every worker. How long their answers may go on is theirs to know, by `drain_seconds`."""
         self._stopping.set()
         self._notifier.stopping()
         self._close_listeners()  # what came to a queue that nobody empties would wait for the end of the drain
         if self._rolling is not None:
-            self._rolling.cancel()
             await asyncio.wait({self._rolling})
         self._send_all(signal.SIGTERM)
-        patience = config.drain_seconds + _KILL_SECONDS
+        patience: float | None = None
         while self._watching:
             asked = asyncio.ensure_future(signals.get())
             done, _ = await asyncio.wait(
@@ -250,27 +337,16 @@ def _send(child: _Child, number: int) -> None:
         child.process.send_signal(number)
 
 
-async def _has_said(pipe: io.FileIO) -> bool:
-    """Whether a worker says that it is ready, before it ends and in time."""
-    loop = asyncio.get_running_loop()
-    said = asyncio.Event()
-    loop.add_reader(pipe, said.set)
-    try:
-        async with asyncio.timeout(_READY_SECONDS):
-            await said.wait()
-        return pipe.read(1) != b""
-    except TimeoutError:
-        return False
-    finally:
-        loop.remove_reader(pipe)
-
-
 def bind(config: Config) -> list[list[socket.socket]]:
     """Listening sockets for each worker. Raises ConfigError where the address cannot be had."""
-    unix = [bind_unix(config.listen_unix, int(config.unix_mode, 8))] if config.listen_unix else []
-    if not config.host:
+    first = listen.bind([config.host], config.port) if config.host else []
+    try:
+        unix = [bind_unix(config.listen_unix, int(config.unix_mode, 8))] if config.listen_unix else []
+    except ConfigError:
+        listen.close_all(first)
+        raise
+    if not first:
         return [unix] * config.workers
-    first = listen.bind([config.host], config.port)
     if sys.platform != "linux":  # elsewhere the kernel does not share connections out: all workers share a socket
         return [first + unix] * config.workers
     # The first ones were bound without SO_REUSEPORT, so that another gateway on this address is noticed.

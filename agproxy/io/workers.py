@@ -21,7 +21,7 @@ from typing import Any
 
 from .. import jsontext
 from ..config import Config
-from ..errors import UpstreamFailed
+from ..errors import StateUnavailable, UpstreamFailed
 from ..http11 import HOP_BY_HOP, JSON, Call, Handler, HttpRequest, HttpResponse, Reply
 from .client import Client
 from .files import try_lock
@@ -35,6 +35,7 @@ _NOT_FORWARDED = HOP_BY_HOP | _OURS | {"host", "content-length", "content-encodi
 _NOT_RELAYED = HOP_BY_HOP | {"date", "x-request-id"}
 _HERE = ".localhost"  # so that no proxy of the environment is asked
 _PUBLISHED = "/workers/"  # of a worker's own socket
+_ASK_SECONDS = 1.0
 _DATABASE = "shared.sqlite3"
 
 
@@ -75,8 +76,12 @@ class Worker:
             if _is_open_file(descriptor, file):
                 break
             os.close(descriptor)  # its last holder removed it before we had it
-        os.ftruncate(descriptor, 0)  # of a holder that died
-        os.write(descriptor, self.name.encode())
+        try:
+            os.ftruncate(descriptor, 0)  # of a holder that died
+            os.write(descriptor, self.name.encode())
+        except OSError as error:
+            os.close(descriptor)
+            raise StateUnavailable(f"The folder of the workers cannot be written: {error.strerror}.") from None
 
         def release() -> None:
             file.unlink(missing_ok=True)
@@ -104,7 +109,7 @@ class Worker:
     # --- requests
 
     async def forward(self, holder: str, request: HttpRequest, reply: Reply) -> None:
-        """Have another worker answer a request. Raises UpstreamFailed where it has gone."""
+        """Have another worker answer a request. Raises UpstreamFailed where it has gone, perhaps in the middle."""
         headers = tuple(pair for pair in request.headers if pair[0] not in _NOT_FORWARDED)
         target = request.path + (f"?{request.query}" if request.query else "")
         call = Call(
@@ -123,9 +128,6 @@ class Worker:
         try:
             reply.start(answer.status, tuple(pair for pair in answer.headers if pair[0] not in _NOT_RELAYED))
             await answer.pump(reply.write, reply)
-        except UpstreamFailed:
-            reply.abort()
-            return
         finally:
             answer.close()
         reply.end()
@@ -145,13 +147,14 @@ class Worker:
     async def _ask(self, other: str, name: str) -> Any:
         call = Call(method="GET", url=f"http://{other}{_HERE}{_PUBLISHED}{name}", body=b"", headers=())
         try:
-            answer = await self._client.send(call)
-            try:
-                data = await answer.read()
-            finally:
-                answer.close()
-        except UpstreamFailed as error:
-            log.info("worker %s was not heard: %s", other, error.message)
+            async with asyncio.timeout(_ASK_SECONDS):
+                answer = await self._client.send(call)
+                try:
+                    data = await answer.read()
+                finally:
+                    answer.close()
+        except (UpstreamFailed, TimeoutError) as error:
+            log.warning("worker %s was not heard: %s", other, error or "it is silent")
             return None
         return jsontext.loads(data) if answer.status == 200 else None
 
