@@ -345,7 +345,7 @@ class _Connection(asyncio.BufferedProtocol):
             self._is_head = False
             self._head = None
             self._searched = 0
-            self._set_deadline(self._config.header_timeout_seconds)
+            self._set_deadline(self._hurried(self._config.header_timeout_seconds))
         end = head.find(_END_OF_HEAD, max(0, self._searched - 3))
         limit = self._config.max_header_bytes
         if (complaint := complain_of_start(head[0])) is not None:
@@ -374,7 +374,7 @@ class _Connection(asyncio.BufferedProtocol):
             return
         self._tail = b""
         self._phase = _Phase.BODY
-        self._set_deadline(self._body_seconds)
+        self._set_deadline(self._hurried(self._config.body_timeout_seconds))
         if head.wants_continue and not self._input:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._take_body(b"")  # ends a request that has no body
@@ -404,7 +404,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def _take_body(self, data: bytes) -> None:
         if data:
-            self._set_deadline(self._body_seconds)
+            self._set_deadline(self._hurried(self._config.body_timeout_seconds))
         try:
             is_whole = self._take_chunks(data) if self._left is None else self._take_bytes(data, self._left)
             if is_whole:
@@ -574,12 +574,10 @@ class _Connection(asyncio.BufferedProtocol):
         elif self._phase in (_Phase.IDLE, _Phase.HEAD):
             self._refuse(Overloaded("The gateway is stopping.", retry_after_seconds=1))
         elif self._phase is _Phase.BODY:
-            self._set_deadline(self._body_seconds)
+            self._set_deadline(self._hurried(self._config.body_timeout_seconds))
 
-    @property
-    def _body_seconds(self) -> float:
-        """How long a body may be silent."""
-        seconds = self._config.body_timeout_seconds
+    def _hurried(self, seconds: float) -> float:
+        """How long a head may take, or a body be silent: only a moment where the server is closing."""
         return min(seconds, self._config.linger_seconds) if self.server.is_closing else seconds
 
     def abort(self) -> None:
