@@ -499,6 +499,7 @@ def test_a_state_that_cannot_go_on_is_left_out(state):
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_the_short_way_to_the_log_writes_what_logging_would(form, capsys, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: 1_795_000_000.5)
+    monkeypatch.setattr(time, "time_ns", lambda: 1_795_000_000_500_000_000)  # of this, since 3.13, records have it
     root, other = logging.getLogger("agproxy"), logging.getLogger("asyncio")
     for logger, name, value in ((root, "handlers", []), (root, "propagate", True), (other, "handlers", [])):
         monkeypatch.setattr(logger, name, value)
