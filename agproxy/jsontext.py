@@ -152,6 +152,15 @@ def text(value: Any) -> str:
         raise ValueError("nested too deeply") from None
 
 
+def readable_text(value: JsonObject) -> str:
+    """As `text`, for what its reader must be able to read with `loads`: raises ValueError also where it is nested
+    deeper than that allows. Where Python's own encoder stops differs between its versions."""
+    written = text(value)
+    if len(written) > 2 * MAX_DEPTH and written.count("{") + written.count("[") > MAX_DEPTH:
+        _check_depth(value)
+    return written
+
+
 def quoted(text: str) -> bytes:
     """The JSON of a text, as `dumps` has it: the hot path of a stream, at a third of the cost."""
     try:

@@ -3,6 +3,7 @@
 import pytest
 from dialogue import EXCHANGE_ID, answer, chunk, decode, decoder, function_call, request, tool, user
 
+from agproxy import jsontext
 from agproxy.backends.gemini.decode import BROKEN, FINISH
 from agproxy.conversation import (
     ChoiceEnded,
@@ -189,14 +190,23 @@ def test_a_call_without_a_name_is_left_out_and_told(call):
     assert [notice.message for notice in made.notices] == ["Gemini sent a call without a name, left out"]
 
 
-def test_arguments_nested_beyond_measure_are_a_broken_answer():
+@pytest.mark.parametrize("levels", [jsontext.MAX_DEPTH + 1, 5000])
+def test_arguments_nested_beyond_measure_are_a_broken_answer(levels):
     deep = {}
-    for _ in range(5000):
+    for _ in range(levels - 1):
         deep = {"a": deep}
 
     with pytest.raises(UpstreamFailed, match="arguments that JSON cannot hold") as caught:
         decode(chunk(function_call(args=deep)))
     assert caught.value.retry is Retry.SAME_ACCOUNT
+
+
+def test_arguments_as_deep_as_a_reader_takes_them_come_whole():
+    deep = {}
+    for _ in range(jsontext.MAX_DEPTH - 1):
+        deep = {"a": deep}
+
+    assert jsontext.loads(choice(chunk(function_call(args=deep))).parts[0].arguments) == deep
 
 
 # --- arguments in pieces
@@ -211,6 +221,14 @@ def piece(path=None, value=None, *, goes_on=True, **call):
 
 
 BEGUN = piece(name="look", id="c1") | {"thoughtSignature": "s"}
+
+
+def test_pieces_that_make_arguments_nested_beyond_measure_are_a_broken_answer():
+    reader = decoder()
+    assert reader.feed(chunk(BEGUN)) == []
+
+    with pytest.raises(UpstreamFailed, match="arguments that JSON cannot hold"):
+        reader.feed(chunk(piece("$" + ".a" * 300, "x", goes_on=False)))
 
 
 def test_a_call_in_pieces_goes_out_once_it_is_whole():

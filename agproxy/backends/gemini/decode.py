@@ -430,7 +430,7 @@ class StreamDecoder:
         if name not in self._declared:
             self._note(f"the model called {name[:64]}, which the request did not declare")
         try:
-            arguments = jsontext.text(restore_value(args, self._restores.get(name)))
+            arguments = jsontext.readable_text(restore_value(args, self._restores.get(name)))
         except ValueError:
             raise self._broken("Gemini's call has arguments that JSON cannot hold.", "upstream_malformed") from None
         choice.has_parts = choice.has_calls = True
