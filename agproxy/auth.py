@@ -19,7 +19,8 @@ from .keys import Key, Ring
 from .values import value_class
 
 OWNER = "admin"
-_CHALLENGE = (("www-authenticate", 'Bearer realm="agproxy"'),)
+CHALLENGE = 'Bearer realm="agproxy"'
+_CHALLENGE = (("www-authenticate", CHALLENGE),)
 _HEALTH = frozenset({("healthz",), ("health",), ("readyz",)})
 
 

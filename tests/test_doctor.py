@@ -237,6 +237,31 @@ def test_a_port_that_another_program_has(doctor):
     assert "--port" in told["port"]["advice"]
 
 
+@pytest.mark.parametrize("challenge", [None, 'Basic realm="router"'])
+def test_another_program_that_has_the_port_is_not_told_the_client_key(doctor, challenge):
+    heard = []
+
+    class Curious(Stranger):
+        def do_GET(self):
+            heard.append(str(self.headers))
+            self.send_response(200 if challenge is None else 401)
+            if challenge is not None:
+                self.send_header("www-authenticate", challenge)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        do_POST = do_GET
+
+    keys = {"AGPROXY_API_KEY": "sk-ours", "AGPROXY_AUTH_MODE": "strict"}
+    with serving(Curious) as port:
+        told = doctor("--offline", AGPROXY_PORT=str(port), **keys)
+        doctor("--offline", AGPROXY_PORT=str(port), GATEWAY_API_KEY="sk-mine")
+
+    assert "another program answers" in told["port"]["found"]
+    assert len(heard) == 2
+    assert not [headers for headers in heard if "authorization" in headers.lower() or "sk-" in headers]
+
+
 def test_a_port_whose_program_says_nothing(doctor):
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -252,11 +277,13 @@ def test_a_gateway_with_another_key(doctor, tmp_path, simulator):
     try:
         port = running.url.rpartition(":")[2]
         told = doctor("--offline", AGPROXY_PORT=port, AGPROXY_API_KEY="sk-ours", AGPROXY_AUTH_MODE="strict")
+        keyless = doctor("--offline", AGPROXY_PORT=port)
         fine = doctor(AGPROXY_PORT=port, AGPROXY_API_KEY="sk-theirs", AGPROXY_AUTH_MODE="strict")
     finally:
         running.stop()
 
     assert "refuses this client key" in told["port"]["found"]
+    assert "asks for a client key, and none" in keyless["port"]["found"]
     assert fine["chat"]["state"] == "ok"
     assert "sk-ours" not in told.text
     assert "sk-theirs" not in fine.text

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .. import __version__, jsontext, sse
+from ..auth import CHALLENGE
 from ..config import Config
 from ..errors import ConfigError, GatewayError
 from ..http11 import JSON, Call, Headers, Send, find
@@ -62,9 +63,16 @@ class Gateway:
         self._send = send
         self._seconds = seconds
 
-    async def ask(self, path: str, body: Any = None) -> Answer:
-        """One request below the base URL."""
-        headers = self._headers if body is None else (*self._headers, ("content-type", JSON))
+    @property
+    def has_key(self) -> bool:
+        """Whether there is a client key to ask with."""
+        return bool(self._headers)
+
+    async def ask(self, path: str, body: Any = None, *, with_key: bool = True) -> Answer:
+        """One request below the base URL. The key is only for whom `port` has found to be agproxy."""
+        headers = self._headers if with_key else ()
+        if body is not None:
+            headers = (*headers, ("content-type", JSON))
         data = b"" if body is None else jsontext.dumps(body)
         call = Call(method="GET" if body is None else "POST", url=self.url + path, body=data, headers=headers)
         try:
@@ -85,7 +93,10 @@ async def port(settings: Config, gateway: Gateway | None) -> tuple[Finding, bool
     """Who has the port, and whether it is a gateway that can be asked."""
     if gateway is None:
         return skipped("port", "the settings name none: it is any free one, or a Unix socket alone"), False
-    answer = await gateway.ask("")
+    # Without the key at first: another program must not have it.
+    answer = await gateway.ask("", with_key=False)
+    if is_known := _asks_for_a_key(answer):
+        answer = await gateway.ask("") if gateway.has_key else answer
     if answer.code == "upstream_connect":
         return _free_port(settings), False
     if answer.code == "upstream_tls" and settings.tls_cert:
@@ -103,15 +114,21 @@ async def port(settings: Config, gateway: Gateway | None) -> tuple[Finding, bool
             return ok("port", f"agproxy {version} runs at {gateway.url}"), True
         advice = "restart the gateway, so that it runs what is installed"
         return warn("port", f"agproxy {version} runs at {gateway.url}, and this is {__version__}", advice), True
-    if answer.status == 401:
+    if is_known and answer.status == 401:
         advice = (
             "it has other settings than these: is it of another --home, or waiting for a restart? Where it has keys of "
             f"`agproxy keys`, doctor needs one of them in {KEY_VARIABLE}"
         )
-        return fail("port", f"what runs at {gateway.url} refuses this client key", advice), False
+        refused = "refuses this client key" if gateway.has_key else "asks for a client key, and none is known here"
+        return fail("port", f"agproxy runs at {gateway.url} and {refused}", advice), False
     server = find(answer.headers, "server") or "unnamed"
     found = f"another program answers at {gateway.url} (HTTP {answer.status}, server {server[:60]})"
     return fail("port", found, "end it, or choose another port: --port"), False
+
+
+def _asks_for_a_key(answer: Answer) -> bool:
+    """Whether it is agproxy's way to refuse who brings no key."""
+    return answer.status == 401 and find(answer.headers, "www-authenticate") == CHALLENGE
 
 
 def _free_port(settings: Config) -> Finding:
