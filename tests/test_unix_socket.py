@@ -8,6 +8,7 @@ import signal
 import socket
 import stat
 import sys
+import threading
 from dataclasses import replace
 
 import pytest
@@ -16,7 +17,7 @@ from running import start
 from agproxy.config import Config
 from agproxy.embed import listening
 from agproxy.errors import ConfigError
-from agproxy.io import listen
+from agproxy.io import files, listen, unix_socket
 from agproxy.io.unix_socket import bind_unix
 from agproxy.pool import Account
 
@@ -138,6 +139,60 @@ def test_the_file_of_a_killed_process_is_replaced_and_that_of_a_live_one_is_not(
     assert ask(path, "/healthz")[0] == 200
     assert second.stop() == 0
     assert not path.exists()
+
+
+@pytest.mark.parametrize("is_left", [False, True])
+def test_of_two_that_start_at_once_one_listens_and_the_other_is_told(tmp_path, monkeypatch, is_left):
+    """The second comes when the first has its file and does not yet listen."""
+    path = tmp_path / "agproxy.sock"
+    if is_left:
+        with socket.socket(socket.AF_UNIX) as gone:
+            gone.bind(str(path))
+    is_waiting_or_done, told, got = threading.Event(), [], []
+
+    def second():
+        try:
+            got.append(bind_unix(str(path), 0o600))
+        except ConfigError as error:
+            told.append(str(error))
+        is_waiting_or_done.set()
+
+    thread = threading.Thread(target=second)
+    chmod, try_lock = os.chmod, files.try_lock
+
+    def chmod_slowly(*arguments):
+        chmod(*arguments)
+        if thread.ident is None:
+            thread.start()
+            assert is_waiting_or_done.wait(20)
+
+    def try_and_tell(descriptor):
+        is_had = try_lock(descriptor)
+        if not is_had:
+            is_waiting_or_done.set()
+        return is_had
+
+    monkeypatch.setattr(os, "chmod", chmod_slowly)
+    monkeypatch.setattr(files, "try_lock", try_and_tell)
+    with bind_unix(str(path), 0o600) as first:
+        thread.join(20)
+        for listener in got:
+            listener.close()
+        assert told == [f"cannot listen on {path}: another process does"]
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            first.accept()[0].close()
+        assert list(tmp_path.iterdir()) == [path]  # no lock is left, which would keep another user out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_waits_in_vain_for_another_start_is_told(tmp_path, monkeypatch):
+    path = tmp_path / "agproxy.sock"
+    monkeypatch.setattr(unix_socket, "_LOCK_SECONDS", 0.02)
+    with files.locked_in_passing(path, 0), pytest.raises(ConfigError, match=r"another process has held \S+\.lock"):
+        bind_unix(str(path), 0o600)
+    bind_unix(str(path), 0o600).close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_is_no_socket_is_never_replaced(tmp_path):

@@ -154,11 +154,8 @@ def locked(target: Path, seconds: float) -> Iterator[None]:
     file = target.with_name(target.name + ".lock")
     descriptor = _open_lock(file)
     try:
-        deadline = time.monotonic() + seconds
-        while not try_lock(descriptor):
-            if time.monotonic() >= deadline:
-                raise ConfigError(f"{target}: was not changed: {_holder(descriptor)} has held {file} for {seconds:g} s")
-            time.sleep(_PAUSE_SECONDS)
+        if not _wait_for(descriptor, time.monotonic() + seconds):
+            raise ConfigError(f"{target}: was not changed: {_holder(descriptor)} has held {file} for {seconds:g} s")
         try:
             _write_pid(descriptor, b"%d\n" % os.getpid())
             yield
@@ -167,6 +164,54 @@ def locked(target: Path, seconds: float) -> Iterator[None]:
             unlock(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked_in_passing(target: Path, seconds: float) -> Iterator[None]:
+    """As `locked`, but the lock's file goes with the lock: it would keep other users from the name. Not for Windows,
+    where no open file can go. Raises OSError, ConfigError."""
+    file = target.with_name(target.name + ".lock")
+    deadline = time.monotonic() + seconds
+    descriptor = None
+    while descriptor is None:
+        descriptor = _try_to_hold(file, deadline)
+        if descriptor is None and time.monotonic() >= deadline:
+            raise ConfigError(f"{target}: another process has held {file} for {seconds:g} s")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(FileNotFoundError):  # somebody has tidied up
+            file.unlink()
+        os.close(descriptor)
+
+
+def _try_to_hold(file: Path, deadline: float) -> int | None:
+    """A descriptor of the file that holds its lock; None where it was not to be had, or was of a file that has gone,
+    whose lock keeps nobody out."""
+    try:
+        descriptor = _open_lock(file)
+    except FileNotFoundError:
+        if not file.parent.is_dir():
+            raise
+        return None
+    is_held = False
+    try:
+        if _wait_for(descriptor, deadline):
+            with contextlib.suppress(FileNotFoundError):
+                is_held = os.path.samestat(os.fstat(descriptor), os.lstat(file))
+    finally:
+        if not is_held:
+            os.close(descriptor)
+    return descriptor if is_held else None
+
+
+def _wait_for(descriptor: int, deadline: float) -> bool:
+    """Whether the lock was to be had until then, by the monotonic clock."""
+    while not try_lock(descriptor):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_PAUSE_SECONDS)
+    return True
 
 
 def _open_lock(file: Path) -> int:

@@ -10,12 +10,15 @@ import os
 import socket
 import stat
 import sys
+from pathlib import Path
 
 from ..errors import ConfigError
+from .files import locked_in_passing
 from .listen import BACKLOG
 
 log = logging.getLogger("agproxy.server")
 
+_LOCK_SECONDS = 5.0  # others hold it for less than a millisecond
 _LIVE = frozenset({0, errno.EAGAIN, errno.EINPROGRESS})  # taken, or in the queue for it
 
 
@@ -44,6 +47,11 @@ else:
             self._owner = os.getpid()
 
         def listen_at(self, mode: int) -> None:
+            # Alone: between its bind and its listen, another start would take the file for one that was left.
+            with locked_in_passing(Path(self._path), _LOCK_SECONDS):
+                self._listen_alone(mode)
+
+        def _listen_alone(self, mode: int) -> None:
             try:
                 self.bind(self._path)
             except OSError as error:
