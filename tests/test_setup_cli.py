@@ -116,6 +116,17 @@ def test_json_with_comments_is_printed_and_not_rewritten(setup, client):
     assert os.listdir(file.parent) == [name]
 
 
+@pytest.mark.parametrize("flags", [["--port", "0"], ["--listen-unix", "/run/agproxy.sock", "--host", ""]])
+def test_what_was_written_is_taken_back_also_where_the_settings_say_no_base_url(setup, flags):
+    file = setup.me / ".aider.conf.yml"
+    assert setup("aider", "--write").returncode == 0
+    assert setup("aider", "--write", *flags).returncode == 2
+    done = setup("aider", "--undo", *flags)
+
+    assert done.returncode == 0, done.stderr
+    assert not file.exists()
+
+
 def test_a_link_to_dotfiles_stays_a_link(setup, tmp_path):
     (tmp_path / "dotfiles").mkdir()
     real = tmp_path / "dotfiles" / "aider.yml"

@@ -103,8 +103,12 @@ def _facts(options: argparse.Namespace, config: Config) -> Facts:
         raise ConfigError(
             f"--key-name: no client key is called {options.key_name!r}: {', '.join(names) or 'there is none'}"
         )
+    if options.url:
+        url = _checked_url(options.url)
+    else:
+        url = "" if options.undo else base_url(config)  # where a file stands does not depend on it
     return Facts(
-        base_url=_checked_url(options.url) if options.url else base_url(config),
+        base_url=url,
         model=options.model,
         needs_key=config.effective_auth_mode != "off",
         key_variable=options.key_env or "",
