@@ -9,8 +9,8 @@ circle (`tests/test_layers.py` holds this):
       cooldowns, credentials, account, sessions,
       traits, pool, accounts, oauth, signatures,
       trace, recording, entries, tally, metrics,
-      keys, quotas, clients, merging, setup,
-      openapi                                       decisions, pure
+      keys, quotas, clients, blockyaml, merging,
+      setup, openapi                                decisions, pure
     frontends/*, backends/*                         one codec a protocol, pure
     simulator/*                                     a Gemini of its own, for offline use and tests
     aside, places, targets, attempts, probing, exchange,

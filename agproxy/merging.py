@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .blockyaml import Entry, entries
 from .jsontext import JsonObject
 
 BEGIN, END = "# >>> agproxy setup >>>", "# <<< agproxy setup <<<"
@@ -67,14 +68,19 @@ class YamlKeys:
         return "\n".join(_yaml(self.values)) + "\n"
 
     def merge(self, old: str) -> str:
-        rest = _without_blocks(old)
-        _check_yaml(rest)
-        keys = "|".join(map(re.escape, self.values))
-        if re.search(rf"^(?:{keys})[ \t]*:[ \t]*(?:[|>&!\[{{].*|#.*|)\n(?:[ \t]+|-)\S", rest, re.MULTILINE):
-            raise CannotMerge("it sets the same keys over several lines")
-        if re.search(rf"""^["'?](?:{keys})\b""", rest, re.MULTILINE):
-            raise CannotMerge("it sets the same keys in quotes")
-        rest = _replace_lines(rest, [rf"{re.escape(key)}[ \t]*:" for key in self.values])
+        rest, found = _read_yaml(old)
+        lines = rest.split("\n")
+        for entry in found:
+            if entry.key is None:
+                raise CannotMerge("it is a list, where keys were expected")
+            if entry.key not in self.values:
+                continue
+            if entry.inner or entry.value.startswith(("|", ">")):
+                raise CannotMerge(f"it sets {entry.key} over several lines")
+            if entry.value.startswith(("&", "*", "!", "[", "{")):
+                raise CannotMerge(f"it sets {entry.key} in a way that agproxy does not know how to replace")
+            lines[entry.line] = _REPLACED + lines[entry.line]
+        rest = "\n".join(lines)
         block = "\n".join([BEGIN, *_yaml(self.values), END])
         return "\n\n".join(filter(None, [rest.strip("\n"), block])) + "\n"
 
@@ -95,26 +101,27 @@ class YamlItem:
         return "\n".join([*lines, *self._item("  " if self.parent else "")]) + "\n"
 
     def merge(self, old: str) -> str:
-        rest = _without_blocks(old)
-        if not _has_yaml(rest):
+        rest, found = _read_yaml(old)
+        if not found:
             return "\n".join(filter(None, [rest.strip("\n"), *self._whole()])) + "\n"
-        _check_yaml(rest)
         first, value = next(iter(self.values.items()))
         if re.search(rf"\b{first}[ \t]*:[ \t]*[\"']?{re.escape(str(value))}[\"']?[ \t]*(?:#.*)?$", rest, re.MULTILINE):
             raise CannotMerge(f"it has an entry with {first} {value} of its own: take that out first")
         if not self.parent:
-            if not re.match(r"-[ \t]", _first_line(rest)):
+            if found[0].key is not None:
                 raise CannotMerge("it does not begin with a list as YAML writes one, `- ` at the start of the line")
             return rest.rstrip("\n") + "\n\n" + "\n".join(self._block("")) + "\n"
-        found = re.search(rf"^{self.parent}[ \t]*:(.*)\n?", rest, re.MULTILINE)
-        if found is None:
+        if found[0].key is None:
+            raise CannotMerge(f"it is a list, where {self.parent} and other keys were expected")
+        lists = [entry for entry in found if entry.key == self.parent]
+        if not lists:
             return rest.rstrip("\n") + "\n\n" + "\n".join([f"{self.parent}:", *self._block("  ")]) + "\n"
-        if found[1].strip() and not found[1].strip().startswith("#"):
-            raise CannotMerge(f"its {self.parent} are not written as a list, one `- ` a line")
-        after = rest[found.end() :]
-        below = re.match(r"(?:[ \t]*(?:#.*)?\n)*([ ]*)-[ \t]", after)
-        indent = below[1] if below else "  "
-        return "\n".join([rest[: found.end()].rstrip("\n"), *self._block(indent), after])
+        indent = _indent_of_items(lists[0]) if len(lists) == 1 else None
+        if indent is None:
+            raise CannotMerge(f"its {self.parent} are not written as a list, an item a line that begins with `- `")
+        lines = rest.split("\n")
+        place = lists[0].line + 1
+        return "\n".join([*lines[:place], *self._block(indent), *lines[place:]]).rstrip("\n") + "\n"
 
     def _whole(self) -> list[str]:
         return [
@@ -206,23 +213,33 @@ def _yaml(values: Mapping[str, Any]) -> list[str]:
     return [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
 
 
-def _first_line(text: str) -> str:
-    lines = (line for line in text.split("\n") if line.strip() and not line.lstrip().startswith("#"))
-    return next((line for line in lines if line.strip() != "---"), "")
-
-
-def _has_yaml(text: str) -> bool:
-    return bool(_first_line(text))
-
-
-def _check_yaml(text: str) -> None:
-    """Refuse what cannot be changed as text line by line: documents in one line, several documents, tabs."""
-    if re.match(r"[\[{]", _first_line(text)):
+def _read_yaml(old: str) -> tuple[str, list[Entry]]:
+    """The text without our blocks, and what stands at its margin. Raises CannotMerge."""
+    rest = _without_blocks(old)
+    lines = (line for line in rest.split("\n") if line.strip() and not re.match(r"\s*#|---(?:\s|$)", line))
+    if re.match(r"[\[{]", next(lines, "")):
         raise CannotMerge("it is YAML in the manner of JSON")
-    if len(re.findall(r"^(?:---|\.\.\.)(?=\s|\Z)", text, re.MULTILINE)) > 1 or re.search(
-        r"^\.\.\.", text, re.MULTILINE
-    ):
-        raise CannotMerge("it holds several YAML documents")
+    whole = old.replace("\r\n", "\n")
+    if re.search(rf"^([ ]*){re.escape(END)}\n(?:[ ]*(?:#.*)?\n)*\1[ ]+[^ #\n]", whole, re.MULTILINE):
+        raise CannotMerge("what stands behind agproxy's own lines in it goes on with them")
+    try:
+        entries(whole)  # as it stands there, for the numbers of its lines
+        return rest, entries(rest)
+    except ValueError as error:
+        raise CannotMerge(str(error)) from None
+
+
+def _indent_of_items(entry: Entry) -> str | None:
+    """Where the items of a list below a key begin, as spaces; None where they are written in another way."""
+    if entry.value and not entry.value.startswith("#"):
+        return None
+    if not entry.inner:
+        return "  "
+    indents = [len(line) - len(line.lstrip(" ")) for line in entry.inner]
+    outer = [line for line, indent in zip(entry.inner, indents, strict=True) if indent <= indents[0]]
+    if not all(indent >= indents[0] for indent in indents) or not all(re.match(r" *- +[^ #]", line) for line in outer):
+        return None
+    return " " * indents[0]
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------

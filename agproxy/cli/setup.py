@@ -103,12 +103,10 @@ def _facts(options: argparse.Namespace, config: Config) -> Facts:
         raise ConfigError(
             f"--key-name: no client key is called {options.key_name!r}: {', '.join(names) or 'there is none'}"
         )
-    if options.url:
-        url = _checked_url(options.url)
-    else:
-        url = "" if options.undo else base_url(config)  # where a file stands does not depend on it
+    # where a file stands does not depend on the base URL, so taking back needs none
+    by_settings = "" if options.undo or options.url else base_url(config)
     return Facts(
-        base_url=url,
+        base_url=_checked_url(options.url) if options.url else by_settings,
         model=options.model,
         needs_key=config.effective_auth_mode != "off",
         key_variable=options.key_env or "",
