@@ -1,6 +1,7 @@
 """One SQLite file in WAL mode, used by one thread: made private, opened at its first use, set aside where it is broken.
 
-What is in it is the caller's matter. Its methods block, and raise sqlite3.Error and OSError.
+What is in it is the caller's matter. Its methods block, and raise sqlite3.Error and OSError. Several processes may have
+the file open when it breaks: one of them sets it aside, and all go on with the new one, by its inode.
 """
 
 import contextlib
@@ -10,6 +11,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+
+from ..errors import ConfigError
+from .files import locked
 
 if TYPE_CHECKING:
     import sqlite3
@@ -33,6 +37,7 @@ class Database:
         self._loss = loss
         self._wal_bytes = wal_bytes
         self._database: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None  # the file that was there when it was opened: device, inode
 
     def do(self, job: Callable[["sqlite3.Connection"], T]) -> T:
         """One job as one transaction; where the file turns out to be broken, once more on a new one."""
@@ -59,6 +64,8 @@ class Database:
             self._database.executescript(f"PRAGMA incremental_vacuum({_FREED_PAGES})")
 
     def _transact(self, job: Callable[["sqlite3.Connection"], T]) -> T:
+        if self._database is not None and not self._is_in_place():
+            self.close()  # what goes into the old one now nobody would find
         database = self._database or self._open()
         database.execute("BEGIN IMMEDIATE")
         try:
@@ -73,7 +80,7 @@ class Database:
         import sqlite3
 
         if self.file is not None:
-            _make_private(self.file)
+            self._opened = _make_private(self.file)
         database = sqlite3.connect(self.file or ":memory:", timeout=_LOCK_SECONDS, isolation_level=None)
         try:
             database.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before the first table, or never
@@ -105,12 +112,29 @@ class Database:
         self.close()
         if self.file is None:
             return
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        kept = self.file.with_name(f"{self.file.name}.corrupt-{stamp}-{os.getpid()}")
-        log.error("%s: %s. It is kept as %s, and a new one begins without its %s", self.file, error, kept, self._loss)
-        for suffix in ("-wal", "-shm"):
-            self.file.with_name(self.file.name + suffix).unlink(missing_ok=True)
-        self.file.replace(kept)
+        try:
+            with locked(self.file, _LOCK_SECONDS):
+                if not self._is_in_place():  # another process has set it aside, and the new one is its work
+                    return
+                stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+                kept = self.file.with_name(f"{self.file.name}.corrupt-{stamp}-{os.getpid()}")
+                told = "%s: %s. It is kept as %s, and a new one begins without its %s"
+                log.error(told, self.file, error, kept, self._loss)
+                for suffix in ("-wal", "-shm"):
+                    self.file.with_name(self.file.name + suffix).unlink(missing_ok=True)
+                self.file.replace(kept)
+        except ConfigError as held:
+            raise OSError(str(held)) from None
+
+    def _is_in_place(self) -> bool:
+        """Whether the file of that name is still the one that was opened."""
+        if self.file is None:
+            return True
+        try:
+            found = os.stat(self.file)
+        except FileNotFoundError:
+            return False
+        return (found.st_dev, found.st_ino) == self._opened
 
 
 def size_of(database: "sqlite3.Connection") -> int:
@@ -121,13 +145,16 @@ def size_of(database: "sqlite3.Connection") -> int:
     return int((pages - free) * size)
 
 
-def _make_private(file: Path) -> None:
-    """Make the file before SQLite does, 0600 whatever the umask; its journal files take their mode from it."""
+def _make_private(file: Path) -> tuple[int, int]:
+    """Make the file before SQLite does, 0600 whatever the umask; its journal files take their mode from it. Its device
+    and inode."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
-    if file.stat().st_mode & 0o077:
+    found = file.stat()
+    if found.st_mode & 0o077:
         with contextlib.suppress(PermissionError):  # another's file: then it is not ours to close
             file.chmod(0o600)
+    return found.st_dev, found.st_ino
 
 
 def _is_broken(error: Exception) -> bool:
