@@ -197,15 +197,23 @@ class JournalFile:
                 batch.append(entry)
                 held += size
         if batch:
-            self._save(batch)
-            self._done_bytes += held
+            try:
+                whole = self._save(batch)
+            except BaseException:  # a bug, which `telling` logs
+                self.dropped += len(batch)
+                raise
+            finally:
+                self._done_bytes += held
+            if whole is not None:
+                self._tidy_if_due(max(entry.at + entry.total_seconds for entry in batch), whole)
         if self.dropped > self._told_dropped:
             count, self._told_dropped = self.dropped - self._told_dropped, self.dropped
             log.warning(
                 "%s: %d entries were dropped: the disk does not keep up, or cannot be written", self.file, count
             )
 
-    def _save(self, batch: list[Entry]) -> None:
+    def _save(self, batch: list[Entry]) -> int | None:
+        """The bytes of the file then; None where it could not be written, twice, and the batch is dropped."""
         import sqlite3
 
         rows = [_row(entry) for entry in batch]
@@ -225,21 +233,23 @@ class JournalFile:
                     database.execute("INSERT INTO bodies (number, told) VALUES (?, ?)", (number, bodies))
             return size_of(database)
 
-        for is_last in (False, True):
+        is_again = is_escaped = False
+        while True:
             try:
-                size = self._database.do(job)
+                return self._database.do(job)
             except (UnicodeEncodeError, OverflowError):  # JSON may hold what SQLite does not
+                if is_escaped:
+                    raise
+                is_escaped = True
                 rows = [[_encodable(value) for value in row] for row in rows]
             except (sqlite3.Error, OSError) as error:
                 self._database.close()
-                if is_last:
+                if is_again:
                     log.error("%s: %s", self.file, error)
                     self.dropped += len(batch)
-                else:
-                    self._hurry.wait(_AGAIN_SECONDS)
-            else:
-                self._tidy_if_due(max(entry.at + entry.total_seconds for entry in batch), size)
-                break
+                    return None
+                is_again = True
+                self._hurry.wait(_AGAIN_SECONDS)
 
     def _told(self, entry: Entry) -> bytes | None:
         assert entry.recording is not None

@@ -16,6 +16,7 @@ from agproxy.entries import FIELDS, Entry, Wanted
 from agproxy.errors import ConfigError
 from agproxy.http11 import HttpRequest, HttpResponse
 from agproxy.io import journal as journal_module
+from agproxy.io.database import Database
 from agproxy.io.journal import JournalFile, Reader
 from agproxy.recording import Recording
 
@@ -241,6 +242,49 @@ def test_what_nobody_can_write_is_dropped_and_counted_and_nobody_waits(file, mon
     assert "2 entries were dropped" in caplog.text
 
 
+def test_what_no_utf8_can_hold_is_written_also_after_a_first_try_that_failed(file, monkeypatch):
+    monkeypatch.setattr(journal_module, "_AGAIN_SECONDS", 0.0)
+    do, errors = Database.do, [sqlite3.OperationalError("database is locked")]
+
+    def fails_once(self, job):
+        if errors:
+            raise errors.pop()
+        return do(self, job)
+
+    monkeypatch.setattr(Database, "do", fails_once)
+
+    journal = write(file, entry("a", model_asked="gpt\ud800"), entry("b"))
+
+    assert (ids(file), journal.dropped) == (["a", "b"], 0)
+
+
+def test_a_bug_in_writing_costs_the_batch_and_not_the_room_for_later_bodies(file, monkeypatch, caplog):
+    monkeypatch.setattr(journal_module, "_MOST_WAITING_BYTES", 1000)
+    do, errors = Database.do, [TypeError("a bug")]
+
+    def fails_once(self, job):
+        if errors:
+            raise errors.pop()
+        return do(self, job)
+
+    monkeypatch.setattr(Database, "do", fails_once)
+
+    async def main():
+        journal = JournalFile(file, max_age_seconds=7 * DAY, max_bytes=1 << 30)
+        journal.add(recorded("a", b"x" * 800))
+        assert await journal.find("a") is None  # in the worker, behind what it writes
+        journal.add(recorded("b", b"x" * 800))
+        await journal.close()
+        return journal
+
+    assert asyncio.run(main()).dropped == 1
+    assert ids(file) == ["b"]
+    with Reader(file) as reader:
+        assert reader.bodies(1) is not None
+    assert "a bug" in caplog.text
+    assert "1 entries were dropped" in caplog.text
+
+
 def test_a_disk_that_does_not_keep_up_costs_entries_not_time(file, monkeypatch, caplog):
     monkeypatch.setattr(journal_module, "_MOST_WAITING", 3)
 
@@ -305,6 +349,7 @@ _WRITER = """
 import asyncio, sys
 from pathlib import Path
 from agproxy.entries import Entry
+from agproxy.io.database import Database
 from agproxy.io.journal import JournalFile
 
 async def main(file, name):
