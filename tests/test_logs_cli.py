@@ -262,6 +262,11 @@ def test_what_another_version_would_do_is_a_diff(capsys, home):
     assert (home / FILE).stat().st_mtime_ns == before  # and leaves nothing
 
 
+def test_it_is_replayed_also_where_the_settings_keep_no_journal(capsys, home):
+    status, out, _ = run(capsys, home, "logs", "replay", ids(home)[1], "--journal", "off")
+    assert (status, out.splitlines()[-1]) == (0, "answer: the same")
+
+
 def test_a_live_replay_asks_the_account_of_then(capsys, home, simulator, monkeypatch):
     monkeypatch.setenv("GEMINI_API_KEY", "account-key")
     monkeypatch.setenv("AGPROXY_UPSTREAM_URL", simulator.url)

@@ -183,7 +183,10 @@ async def _replay(
     from ..pool import Pool
 
     client = ((entry.client, _KEY),) if entry.client is not None else ()
-    config = replace(settings, auth_mode="off", api_key=client, journal_bodies="all", keepalive_seconds=0.0)
+    # This run is recorded whatever the settings say; there is no journal that it could go to.
+    config = replace(
+        settings, auth_mode="off", api_key=client, journal=True, journal_bodies="all", keepalive_seconds=0.0
+    )
     body, marks = _unmarked(before["request"]["body"])
     identifier, created = before["exchange"] or (f"{1:024x}", int(entry.at))
     ended: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
