@@ -403,9 +403,12 @@ class Config:
         "text", "lines of the log: for people, or one JSON object each", choices=("text", "json")
     )
 
-    def simulates(self, accounts: Sized) -> bool:
-        """Whether answers are simulated, with these accounts."""
-        return self.simulate == "on" or (self.simulate == "auto" and not accounts)
+    def simulates(self, accounts: Sized | None) -> bool:
+        """Whether answers are simulated, with these accounts, whether in use or not; None: they cannot be read.
+
+        Accounts that are disabled or cannot be read are configured all the same: no made-up answers in their place.
+        """
+        return self.simulate == "on" or (self.simulate == "auto" and accounts is not None and not accounts)
 
     @property
     def effective_auth_mode(self) -> str:

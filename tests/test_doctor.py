@@ -141,6 +141,15 @@ def test_a_simulated_gemini_needs_no_account(doctor):
     assert told["upstream"]["state"] == "skipped"
 
 
+def test_accounts_that_cannot_be_read_are_no_reason_to_simulate(doctor, home):
+    file = home / "accounts.json"
+    file.write_text("{]")
+    file.chmod(0o600)
+    told = doctor(GEMINI_API_KEY="", AGPROXY_SIMULATE="auto")
+    assert told["accounts"]["state"] == "fail"
+    assert "simulated" not in told.text
+
+
 def test_for_people_the_advice_stands_below_the_finding(home, simulator):
     done = subprocess.run(
         [sys.executable, "-m", "agproxy", "doctor", "--offline"],

@@ -167,6 +167,13 @@ def test_a_simulated_gemini_is_the_only_host_where_it_answers(tmp_path, mode, ke
     ]
 
 
+def test_accounts_that_cannot_be_read_are_not_simulated(tmp_path):
+    (tmp_path / "accounts.json").write_text("{]")
+    found = json.loads(command(tmp_path, "--json", "--simulate", "auto"))
+
+    assert [one["host"] for one in found["hosts"]] == [GOOGLE[:-4]]
+
+
 # --- the lock --------------------------------------------------------------------------------------------------
 
 

@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     if loaded is None:
         findings.append(skipped("network", "nothing else can be told without the settings"))
     else:
-        is_simulated = loaded.config.simulate == "on" or (loaded.config.simulate == "auto" and not entries)
+        is_simulated = loaded.config.simulates(entries)
         findings += [
             check_files.conflicts(loaded, home),
             check_files.accounts(home, entries, notices, is_simulated=is_simulated),

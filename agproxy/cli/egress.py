@@ -30,9 +30,7 @@ def show(settings: Config, home: Path, *, as_json: bool) -> int:
     """Print the list; the exit status."""
     entries, is_whole = gather(home, os.environ)
     accounts = usable(entries)
-    # As `serve` has it: accounts that are disabled or cannot be read are configured all the same.
-    is_simulated = settings.simulate == "on" or (settings.simulate == "auto" and is_whole and not entries)
-    found = _places(settings, accounts, is_simulated)
+    found = _places(settings, accounts, settings.simulates(entries if is_whole else None))
     programs = {account.id: _program(account) for account in accounts if isinstance(account.credential, Command)}
     if as_json:
         print(json.dumps(_as_json(settings, found, programs), indent=2, ensure_ascii=False))

@@ -63,9 +63,8 @@ def run(options: argparse.Namespace) -> int:
         warn(warning)
     entries, is_whole = gather(home, os.environ)
     settings = loaded.config
-    if settings.simulate == "auto" and (entries or not is_whole):
-        # Accounts that are disabled or cannot be read are configured all the same: no made-up answers in their place.
-        settings = replace(settings, simulate="off")
+    if not settings.simulates(entries if is_whole else None):
+        settings = replace(settings, simulate="off")  # also where none of them is in use
     reloader.begin(loaded.config)
     accounts, ring = usable(entries), Ring(KeyStore(home, warn).load().keys)
     settings = ring.govern(settings)
