@@ -66,8 +66,6 @@ class Place:
                     os.write(self.ready, b".")
                     await asyncio.sleep(_BEAT_SECONDS)
 
-        try:
-            async with beside(beat(), "telling the supervisor of this worker"):
-                yield serves.set
-        finally:
-            os.close(self.ready)
+        # The descriptor is closed by the end of the process: by that the supervisor knows of it.
+        async with beside(beat(), "telling the supervisor of this worker"):
+            yield serves.set
