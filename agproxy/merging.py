@@ -7,10 +7,12 @@ joins it by hand.
 """
 
 import json
+import math
 import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from .blockyaml import Entry, entries
@@ -160,7 +162,7 @@ class JsonValues:
         if new == value or (self.fresh and _without(new, self.fresh) == _without(value, self.fresh)):
             return old
         indent = re.search(r"\n([ \t]+)\S", old)
-        return json.dumps(new, indent=indent[1] if indent else 2, ensure_ascii=False) + "\n"
+        return _write_json(new, indent[1] if indent else 2)
 
 
 Fragment = TomlBlock | YamlKeys | YamlItem | JsonValues
@@ -253,7 +255,9 @@ def _parse_json(text: str) -> JsonObject:
         return found
 
     try:
-        value = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=pairs)
+        value = json.loads(
+            text.removeprefix("\ufeff"), object_pairs_hook=pairs, parse_float=_same_float, parse_constant=_refuse_number
+        )
     except (ValueError, RecursionError):
         raise CannotMerge(
             "it is not plain JSON. Where it has comments or commas before a closing bracket, they would be lost"
@@ -261,6 +265,31 @@ def _parse_json(text: str) -> JsonObject:
     if not isinstance(value, dict):
         raise CannotMerge("it is not a JSON object")
     return value
+
+
+def _same_float(text: str) -> float:
+    """The number, where it is written anew as what it is. Raises CannotMerge."""
+    number = float(text)
+    try:
+        is_same = math.isfinite(number) and Decimal(repr(number)) == Decimal(text)
+    except ArithmeticError:  # an exponent that even Decimal does not hold
+        is_same = False
+    return number if is_same else _refuse_number(text)
+
+
+def _refuse_number(text: str) -> float:
+    raise CannotMerge(f"it has a number that would change when written anew: {text[:40]}")
+
+
+def _write_json(value: JsonObject, indent: str | int) -> str:
+    try:
+        text = json.dumps(value, indent=indent, ensure_ascii=False) + "\n"
+        text.encode()
+    except UnicodeEncodeError:
+        raise CannotMerge("it has half a character (a lone surrogate), which UTF-8 cannot hold") from None
+    except RecursionError:
+        raise CannotMerge("it is nested too deeply") from None
+    return text
 
 
 def _join(old: JsonObject, new: JsonObject) -> JsonObject:
@@ -277,8 +306,13 @@ def _join(old: JsonObject, new: JsonObject) -> JsonObject:
 
 
 def _join_lists(old: list[Any], new: list[Any]) -> list[Any]:
-    by_name = {item["name"]: item for item in new}
-    kept = [by_name.pop(item.get("name"), item) if isinstance(item, dict) else item for item in old]
+    """Ours go into the first of theirs of the same name, or behind all."""
+    by_name: dict[str, JsonObject] = {item["name"]: item for item in new}
+    kept: list[Any] = []
+    for item in old:
+        name = item.get("name") if isinstance(item, dict) else None
+        ours = by_name.pop(name, None) if isinstance(name, str) else None
+        kept.append(item if ours is None else _join(item, ours))
     return [*kept, *by_name.values()]
 
 

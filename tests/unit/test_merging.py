@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from decimal import Decimal
 
 import pytest
 
@@ -170,6 +171,39 @@ def test_json_objects_are_joined_lists_by_name_and_the_rest_stays():
 def test_json_with_comments_and_other_things_is_left(old):
     with pytest.raises(CannotMerge):
         JSON.merge(old)
+
+
+@pytest.mark.parametrize(
+    ("old", "why"),
+    [
+        ('{"a": 1e999}', "number"),
+        ('{"a": [-1e400]}', "number"),
+        ('{"a": NaN}', "number"),
+        ('{"a": -Infinity}', "number"),
+        ('{"a": 0.12345678901234567890123}', "number .*: 0.12345678901234567890123"),
+        ('{"a": 1e-999}', "number"),
+        ('{"a": 1e-99999999999999999999}', "number"),
+        ('{"a": "\\ud800"}', "surrogate"),
+        ('{"\\udc00": 1}', "surrogate"),
+        ('{"a": ' + "[" * 5000 + "]" * 5000 + "}", "deep|plain JSON"),
+    ],
+)
+def test_json_that_would_not_be_the_same_when_written_anew_is_left(old, why):
+    with pytest.raises(CannotMerge, match=why):
+        JSON.merge(old)
+
+
+def test_numbers_and_characters_of_json_stay_what_they_are():
+    numbers = "[0.1, 1.50, 1e5, -0.0, 1E-7, 123456789012345678901234567890, 1.7976931348623157e308]"
+    old = '{"a": ' + numbers + ', "b": "\\ud83d\\ude42"}'
+    new = json.loads(twice(JSON, old), parse_float=Decimal)
+    assert {key: new[key] for key in "ab"} == json.loads(old, parse_float=Decimal)
+
+
+def test_an_item_of_the_same_name_keeps_its_other_keys_and_odd_names_do_no_harm():
+    theirs = [{"name": ["m"]}, {"name": None}, {"name": {}}, "m", {"x": 0}, {"name": "m", "mine": 2, "x": 3}]
+    new = json.loads(twice(JSON, json.dumps({"list": theirs})))
+    assert new["list"] == [*theirs[:-1], {"name": "m", "mine": 2, "x": 1}]
 
 
 def test_a_new_time_alone_is_no_change():
