@@ -20,6 +20,7 @@ from .jsontext import JsonObject
 
 BEGIN, END = "# >>> agproxy setup >>>", "# <<< agproxy setup <<<"
 _REPLACED = "# before agproxy: "
+_GOES_ON = "what stands behind agproxy's own lines in it goes on with them"
 
 
 class CannotMerge(Exception):
@@ -41,6 +42,9 @@ class TomlBlock:
     def merge(self, old: str) -> str:
         """Joined to a file's text. Raises CannotMerge."""
         rest = _without_blocks(old)
+        ours = rf"^{re.escape(BEGIN)}\r?\n\[(?:(?!{re.escape(END)}).*\n)*{re.escape(END)}\r?\n"
+        if re.search(ours + r"(?:[ \t]*(?:#.*)?\r?\n)*[ \t]*[^\s#\[]", old, re.MULTILINE):
+            raise CannotMerge(_GOES_ON)
         expected = _parse_toml(rest)
         inner: Any = expected
         for name in self.table[:-1]:
@@ -223,7 +227,7 @@ def _read_yaml(old: str) -> tuple[str, list[Entry]]:
         raise CannotMerge("it is YAML in the manner of JSON")
     whole = old.replace("\r\n", "\n")
     if re.search(rf"^([ ]*){re.escape(END)}\n(?:[ ]*(?:#.*)?\n)*\1[ ]+[^ #\n]", whole, re.MULTILINE):
-        raise CannotMerge("what stands behind agproxy's own lines in it goes on with them")
+        raise CannotMerge(_GOES_ON)
     try:
         entries(whole)  # as it stands there, for the numbers of its lines
         return rest, entries(rest)

@@ -83,6 +83,17 @@ def test_toml_that_cannot_be_joined_is_left(old, why):
         TOML.merge(old)
 
 
+@pytest.mark.parametrize("added", ["mine = 1\n", "\n# x\n  'mine' = 1\n[b]\n", "\r\nmine = 1\r\n"])
+def test_a_key_that_a_user_put_below_our_table_does_not_go_to_another(added):
+    with pytest.raises(CannotMerge, match="goes on"):
+        TOML.merge(TOML.merge(USERS_TOML) + added)
+
+
+def test_a_table_that_a_user_put_below_ours_stays():
+    new = twice(TOML, TOML.merge(USERS_TOML) + "# x\n[b]\nc = 1\n")
+    assert tomllib.loads(new)["b"] == {"c": 1}
+
+
 def test_a_file_of_its_own_and_an_empty_one_say_the_same():
     assert tomllib.loads(TOML.text()) == tomllib.loads(TOML.merge("")) == tomllib.loads(TOML.merge("\n"))
 
