@@ -314,7 +314,7 @@ class Config:
     journal: bool = _setting(
         True,
         "keep what is known of each request that has ended in journal.sqlite3 of the home folder, for `agproxy logs`: "
-        "names, counts and times, nothing of prompts and answers",
+        "names, counts and times, and messages of errors and notices, which quote the wrong value or upstream's words",
         restart=True,
     )
     journal_max_age_days: float = _setting(7.0, "how long it is kept", unit="d", restart=True)

@@ -1,7 +1,8 @@
 """What is known of one request when it has ended: a value, its line in a log, and its row in a store. Pure.
 
-Counts, names and times only, nothing of what was asked or answered. `ledger` makes entries, one a request; the access
-log, the journal and whatever counts are handed each of them.
+Counts, names and times, and messages of errors and notices, which quote the client's wrong values and upstream's words;
+nothing else of what was asked or answered. `ledger` makes entries, one a request; the access log, the journal and
+whatever counts are handed each of them.
 """
 
 from dataclasses import field

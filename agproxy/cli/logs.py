@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 The requests that the gateway has answered, the newest last, from the journal in the home folder. The settings
-`journal`, `journal_max_age_days` and `journal_max_bytes` say what is kept; nothing of prompts and answers is, unless
-`journal_bodies` says so."""
+`journal`, `journal_max_age_days` and `journal_max_bytes` say what is kept; of prompts and answers only what errors
+quote is, unless `journal_bodies` says so."""
 _EPILOG = """\
 examples:
   agproxy logs -f --errors                      what fails, as it happens
