@@ -3,13 +3,18 @@
 What the client sent, each upstream call with its answer, and what the client was answered, streams as their raw frames.
 `Recording` only holds on to what passes; `told` turns it into JSON, which takes time and is for a thread: known secrets
 and headers that hold some are removed, media in base64 become a mark with length and hash, and each body is bounded.
+All recordings of a process have one budget, from a request's begin until its bodies are written: where it is used up,
+the newest of those under way drops its bodies, and marks stand in their places.
 """
 
+import itertools
 import re
+from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from urllib.parse import quote
+from weakref import WeakValueDictionary
 
 from . import jsontext
 from .account import Account, secrets_of_url
@@ -20,6 +25,7 @@ from .http11 import Call, Flow, Follower, Headers, HttpRequest, HttpResponse, Re
 REMOVED = "[agproxy: removed]"
 # Of one body while it passes. Over it the rest is only counted: an image of 20 MB still fits, and becomes a mark.
 _MOST_HELD_BYTES = 32 * 1024 * 1024
+_MOST_BUDGET_BYTES = 128 * 1024 * 1024
 _LEAST_SECRET_CHARACTERS = 4  # a shorter one would be found in every other word
 _SECRET_NAME = re.compile("auth|key|token|secret|cookie|password|credential|signature|^proxy-")
 _QUERY = re.compile(r"([?&]|^)([^=&#?/]+)=([^&#]+)")
@@ -38,6 +44,7 @@ _MEDIA = tuple(
 )
 MARK = re.compile(r"\[agproxy: \d+ characters of base64, sha256 [0-9a-f]{16}\]")
 CUT = re.compile(r"\[agproxy: cut, \d+ of \d+ bytes\]\Z")
+DROPPED = re.compile(r"\A\[agproxy: dropped, \d+ bytes: too much was under way\]\Z")
 
 
 # --- what passes -----------------------------------------------------------------------------------------------
@@ -51,30 +58,78 @@ class Passed:
     held: int = 0
     size: int = 0
 
-    def add(self, data: bytes) -> None:
-        self.size += len(data)
-        if self.held < _MOST_HELD_BYTES:
-            self.pieces.append(data[: _MOST_HELD_BYTES - self.held])
-            self.held += len(self.pieces[-1])
+
+class Budget:
+    """Bytes that recordings may hold together. Used by an event loop; what is given back may come from any thread."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self._held = 0
+        self._freed: deque[int] = deque()  # not yet taken off `_held`, which only the loop changes
+        self._numbers = itertools.count()
+        self._under_way: WeakValueDictionary[int, Recording] = WeakValueDictionary()  # the newest last
+
+    def begin(self, recording: "Recording") -> int:
+        """A recording begins; the number by which it ends."""
+        number = next(self._numbers)
+        self._under_way[number] = recording
+        return number
+
+    def end(self, number: int) -> None:
+        """A recording is whole: nobody may drop its bodies any more."""
+        self._under_way.pop(number, None)
+
+    def take(self, recording: "Recording", size: int) -> bool:
+        """Bytes for a recording; the newest make room. Whether it may keep them: False where it is dropped itself."""
+        self._settle()
+        while self._held + size > self.most_bytes and not recording.is_dropped:
+            try:
+                newest = self._under_way.popitem()[1]
+            except KeyError:
+                newest = recording
+            newest.drop()
+            self._settle()
+        if recording.is_dropped:
+            return False
+        self._held += size
+        return True
+
+    def give_back(self, size: int) -> None:
+        self._freed.append(size)
+
+    def _settle(self) -> None:
+        while self._freed:
+            self._held -= self._freed.popleft()
+
+
+ALL = Budget(_MOST_BUDGET_BYTES)
+"""That of the process."""
 
 
 @dataclass(slots=True)
 class Upstream:
-    """One call and what became of it. status: None where no answer came; error: why it did not, or broke off."""
+    """One call, its body apart, and what became of it. status: None where no answer came; error: why it did not, or
+    broke off."""
 
     account: str
     call: Call
     status: int | None = None
     headers: Headers = ()
+    sent: Passed = field(default_factory=Passed)
     answer: Passed = field(default_factory=Passed)
     error: str | None = None
 
 
 class Recording:
     """What passes of one request. exchange: (id, created) of it, by which the same answer can be made once more.
-    is_for_errors: it is wanted only where the request fails."""
+    is_for_errors: it is wanted only where the request fails. is_dropped: its bodies were too much."""
 
-    def __init__(self, request: HttpRequest, config: Config, accounts: tuple[Account, ...]) -> None:
+    def __init__(
+        self, request: HttpRequest, config: Config, accounts: tuple[Account, ...], budget: Budget = ALL
+    ) -> None:
+        self._budget = budget
+        self.is_dropped = False
+        self.held_bytes = 0  # of the budget
         self.is_for_errors = config.journal_bodies == "errors"
         self.exchange: tuple[str, int] | None = None
         self._config = config
@@ -82,31 +137,59 @@ class Recording:
         self._most_bytes = config.journal_body_max_bytes
         self._head = (request.method, request.path, request.query)
         self._headers = request.headers
-        self._body = request.body
+        self._body = Passed()
         self._calls: list[Upstream] = []
         self._status = 0
         self._answer_headers: Headers = ()
         self._answer = Passed()
+        self._number = budget.begin(self)
+        self.keep(self._body, request.body, most=len(request.body))
 
-    @property
-    def held_bytes(self) -> int:
-        """Memory that it holds on to."""
-        calls = sum(len(one.call.body) + one.answer.held for one in self._calls)
-        return len(self._body) + calls + self._answer.held
+    def __del__(self) -> None:
+        self._budget.give_back(self.held_bytes)
+
+    def keep(self, passed: Passed, data: bytes, most: int = _MOST_HELD_BYTES) -> None:
+        """Add to a body what still fits."""
+        passed.size += len(data)
+        size = min(len(data), most - passed.held)
+        if size > 0 and not self.is_dropped and self._budget.take(self, size):
+            self.held_bytes += size
+            passed.pieces.append(data[:size])
+            passed.held += size
+
+    def drop(self) -> None:
+        """Let go of the bodies; their sizes stay."""
+        self.is_dropped = True
+        self._let_go()
+
+    def end(self) -> None:
+        """All has passed: from here on a thread may read it."""
+        self._budget.end(self._number)
+
+    def release(self) -> None:
+        """It has ended, is written, and is not read again. From any thread."""
+        self._let_go()
+
+    def _let_go(self) -> None:
+        size, self.held_bytes = self.held_bytes, 0
+        self._budget.give_back(size)
+        for passed in (self._body, self._answer, *(two for one in self._calls for two in (one.sent, one.answer))):
+            passed.pieces.clear()
 
     def sender(self, send: Send, account: str) -> Send:
         """`send`, with what passes by it kept."""
 
         async def kept(call: Call) -> UpstreamReply:
-            one = Upstream(account, call)
+            one = Upstream(account, replace(call, body=b""))
             self._calls.append(one)
+            self.keep(one.sent, call.body, most=len(call.body))
             try:
                 answer = await send(call)
             except GatewayError as error:
                 one.error = error.message
                 raise
             one.status, one.headers = answer.status, answer.headers
-            return _Answer(answer, one)
+            return _Answer(answer, one, self)
 
         return kept
 
@@ -118,7 +201,7 @@ class Recording:
         self._status, self._answer_headers = status, headers
 
     def wrote(self, data: bytes) -> None:
-        self._answer.add(data)
+        self.keep(self._answer, data)
 
     def told(self) -> jsontext.JsonObject:
         """All of it as JSON, without secrets, each body bounded.
@@ -138,7 +221,7 @@ class Recording:
                 "path": fit.text(path),
                 "query": fit.query(query),
                 "headers": fit.headers(self._headers),
-                "body": fit.body(self._body, len(self._body)),
+                "body": self._told_body(fit, self._body),
             },
             "calls": [
                 {
@@ -146,10 +229,10 @@ class Recording:
                     "method": one.call.method,
                     "url": fit.query(one.call.url),
                     "headers": fit.headers(one.call.headers),
-                    "body": fit.body(one.call.body, len(one.call.body)),
+                    "body": self._told_body(fit, one.sent),
                     "status": one.status,
                     "answer_headers": fit.headers(one.headers),
-                    "answer": fit.body(b"".join(one.answer.pieces), one.answer.size),
+                    "answer": self._told_body(fit, one.answer),
                     "error": None if one.error is None else fit.text(one.error),
                 }
                 for one in self._calls
@@ -157,17 +240,23 @@ class Recording:
             "answer": {
                 "status": self._status,
                 "headers": fit.headers(self._answer_headers),
-                "body": fit.body(b"".join(self._answer.pieces), self._answer.size),
+                "body": self._told_body(fit, self._answer),
             },
         }
+
+    def _told_body(self, fit: "Fit", passed: Passed) -> str:
+        if self.is_dropped and passed.size:
+            return f"[agproxy: dropped, {passed.size} bytes: too much was under way]"
+        return fit.body(b"".join(passed.pieces), passed.size)
 
 
 class _Answer:
     """`http11.UpstreamReply` whose bytes are kept."""
 
-    def __init__(self, answer: UpstreamReply, one: Upstream) -> None:
+    def __init__(self, answer: UpstreamReply, one: Upstream, recording: Recording) -> None:
         self._answer = answer
         self._one = one
+        self._recording = recording
 
     @property
     def status(self) -> int:
@@ -183,12 +272,12 @@ class _Answer:
         except GatewayError as error:
             self._one.error = error.message
             raise
-        self._one.answer.add(data)
+        self._recording.keep(self._one.answer, data)
         return data
 
     async def pump(self, feed: Callable[[bytes], None], reply: Follower | None = None) -> None:
         def kept(data: bytes) -> None:
-            self._one.answer.add(data)
+            self._recording.keep(self._one.answer, data)
             feed(data)
 
         try:

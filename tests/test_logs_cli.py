@@ -20,7 +20,7 @@ from agproxy.config import Config
 from agproxy.entries import Entry, Wanted
 from agproxy.http11 import HttpRequest
 from agproxy.io.journal import FILE, JournalFile, Reader
-from agproxy.recording import Recording
+from agproxy.recording import Budget, Recording
 
 PROMPT = "the words of a prompt"
 KEYS = '{"ann": "key-of-ann", "bob": "key-of-bob"}'
@@ -303,6 +303,23 @@ def test_a_body_that_was_cut_is_refused(capsys, tmp_path):
     asyncio.run(add())
     status, _, errors = run(capsys, tmp_path, "logs", "replay", "req_1")
     assert (status, "journal_body_max_bytes" in errors) == (2, True)
+
+
+def test_a_body_that_was_dropped_is_refused(capsys, tmp_path):
+    request = HttpRequest(
+        method="POST", path="/v1/responses", query="", headers=(), body=b'{"input": "a"}', peer="", id="r"
+    )
+    recording = Recording(request, Config(journal_bodies="all"), (), Budget(5))
+
+    async def add():
+        journal = JournalFile(tmp_path / FILE, max_age_seconds=1e12, max_bytes=1 << 30)
+        values = {"at": 1e9, "method": "POST", "path": "/v1/responses", "status": 200, "action": "create"}
+        journal.add(Entry(id="req_1", recording=recording, **values))
+        await journal.close()
+
+    asyncio.run(add())
+    status, _, errors = run(capsys, tmp_path, "logs", "replay", "req_1")
+    assert (status, "its body was dropped" in errors) == (2, True)
 
 
 def test_a_home_before_the_action_counts_as_one_after_it(capsys, home):

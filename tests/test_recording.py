@@ -12,7 +12,8 @@ from agproxy.account import Account
 from agproxy.config import Config
 from agproxy.credentials import OAuthUser, ServiceAccount
 from agproxy.errors import UpstreamFailed
-from agproxy.recording import REMOVED, Fit
+from agproxy.http11 import HttpRequest
+from agproxy.recording import ALL, DROPPED, REMOVED, Budget, Fit, Recording
 
 SECRETS = {
     "client": "key-of-ann",
@@ -220,3 +221,53 @@ def test_a_long_secret_goes_before_a_shorter_one_in_it_and_tiny_ones_are_let_be(
     fit = Fit(("abcd", "abcdefgh", "x"), 1000)
 
     assert fit.text("abcdefgh abcd x") == f"{REMOVED} {REMOVED} x"
+
+
+def begun(budget, size):
+    request = HttpRequest(method="POST", path="/", query="", headers=(), body=b"x" * size, peer="", id="r")
+    return Recording(request, settings(), (), budget)
+
+
+def test_where_bodies_are_too_much_the_newest_drops_its_own_and_older_ones_stay_whole():
+    budget = Budget(1000)
+    old, new = begun(budget, 400), begun(budget, 400)
+
+    old.wrote(b"y" * 300)  # over it: the newer one makes room
+    new.wrote(b"z" * 10)
+
+    assert (old.told()["request"]["body"], old.told()["answer"]["body"]) == ("x" * 400, "y" * 300)
+    value = new.told()
+    assert value["request"]["body"] == "[agproxy: dropped, 400 bytes: too much was under way]"
+    assert value["answer"]["body"] == "[agproxy: dropped, 10 bytes: too much was under way]"
+    assert (old.held_bytes, new.held_bytes) == (700, 0)
+
+
+def test_one_that_is_too_much_alone_is_dropped_and_what_waits_to_be_written_is_not():
+    budget = Budget(1000)
+    waiting = begun(budget, 600)
+    waiting.end()
+
+    assert begun(budget, 500).is_dropped
+    assert begun(budget, 1001).is_dropped
+    assert not waiting.is_dropped
+    waiting.release()
+    assert not begun(budget, 1000).is_dropped
+
+
+def test_what_nobody_holds_any_more_is_free_again():
+    budget = Budget(1000)
+    for _ in range(3):
+        assert not begun(budget, 900).is_dropped
+
+
+def test_requests_go_on_where_their_bodies_are_dropped(monkeypatch):
+    monkeypatch.setattr(ALL, "most_bytes", 10)
+    made = front(streamed(event("an ", None), event("answer")))
+
+    reply, entry = made.ask_once(body=CHAT | {"stream": True})
+
+    assert b"answer" in reply.body
+    value = told(entry)
+    bodies = (value["request"]["body"], value["calls"][0]["body"], value["calls"][0]["answer"], value["answer"]["body"])
+    assert all(DROPPED.match(body) for body in bodies)
+    assert value["calls"][0]["status"] == value["answer"]["status"] == 200

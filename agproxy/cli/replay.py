@@ -28,7 +28,7 @@ from ..errors import ConfigError, UpstreamFailed
 from ..http11 import Call, Follower, Headers, HttpRequest, Send
 from ..io import logs
 from ..io.journal import FILE, Found, Reader
-from ..recording import CUT, MARK
+from ..recording import CUT, DROPPED, MARK
 from ..records import Change, Read, Record, Store
 from .colour import BOLD, RED, paint, warn
 from .common import EXIT_FAILED, RawHelp, add_settings, home_of, load
@@ -103,6 +103,8 @@ def _check(entry: Entry, bodies: jsontext.JsonObject | None) -> None:
         )
     if entry.action != "create":
         raise ConfigError(f"{entry.id}: only a request to a model can be sent again, not {entry.method} {entry.path}")
+    if DROPPED.search(bodies["request"]["body"]):
+        raise ConfigError(f"{entry.id}: its body was dropped, since too many were under way")
     if CUT.search(bodies["request"]["body"]):
         raise ConfigError(f"{entry.id}: its body was cut; a greater journal_body_max_bytes keeps more of the next ones")
 

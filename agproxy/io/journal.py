@@ -15,7 +15,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
@@ -50,7 +50,6 @@ _INSERT_TOGETHER = _INSERT + f", {_VALUES}" * (_TOGETHER - 1)
 
 _GATHER_SECONDS = 0.04  # how long entries wait for others, to be written with them
 _MOST_WAITING = 20_000  # entries; 20 MB
-_MOST_WAITING_BYTES = 128 * 1024 * 1024  # of bodies
 _FIND_AGAIN_SECONDS = (0.05, 0.1, 0.2, 0.4)
 _AGAIN_SECONDS = 0.2  # before a second attempt
 _TIDY_SECONDS = 600.0
@@ -96,8 +95,7 @@ class JournalFile:
         self.dropped = 0
         self._max_age_seconds = max_age_seconds
         self._max_bytes = max_bytes
-        self._waiting: deque[tuple[Entry, int]] = deque()  # with the bytes that its recording holds
-        self._taken_bytes = 0
+        self._waiting: deque[Entry] = deque()
         self._has_job = False
         self._hurry = threading.Event()
         self._worker: ThreadPoolExecutor | None = None
@@ -105,7 +103,6 @@ class JournalFile:
         self._database = Database(file, schema=_SCHEMA, version=VERSION, loss="entries", wal_bytes=_WAL_BYTES)
         self._told_dropped = 0
         self._has_columns = False
-        self._done_bytes = 0
         self._tidied = float("-inf")
 
     def add(self, entry: Entry) -> None:
@@ -113,14 +110,11 @@ class JournalFile:
         if len(self._waiting) >= _MOST_WAITING:
             self.dropped += 1
             return
-        size = 0
         if entry.recording is not None:
-            size = entry.recording.held_bytes
-            if self._taken_bytes - self._done_bytes + size > _MOST_WAITING_BYTES:
-                entry, size = replace(entry, recording=None), 0
-                log.warning("%s: the bodies were dropped: too many wait to be written", entry.id)
-            self._taken_bytes += size
-        self._waiting.append((entry, size))
+            entry.recording.end()
+            if entry.recording.is_dropped:
+                log.warning("%s: the bodies were dropped: too many are under way or wait to be written", entry.id)
+        self._waiting.append(entry)
         if not self._has_job:
             self._has_job = True
             self._submit()
@@ -190,22 +184,21 @@ class JournalFile:
         self._hurry.wait(_GATHER_SECONDS)
         self._has_job = False  # before the line is emptied: what comes from here on has a job of its own
         batch: list[Entry] = []
-        held = 0
         with contextlib.suppress(IndexError):
             while True:
-                entry, size = self._waiting.popleft()
-                batch.append(entry)
-                held += size
+                batch.append(self._waiting.popleft())
         if batch:
             try:
-                whole = self._save(batch)
+                size = self._save(batch)
             except BaseException:  # a bug, which `telling` logs
                 self.dropped += len(batch)
                 raise
             finally:
-                self._done_bytes += held
-            if whole is not None:
-                self._tidy_if_due(max(entry.at + entry.total_seconds for entry in batch), whole)
+                for entry in batch:
+                    if entry.recording is not None:
+                        entry.recording.release()
+            if size is not None:
+                self._tidy_if_due(max(entry.at + entry.total_seconds for entry in batch), size)
         if self.dropped > self._told_dropped:
             count, self._told_dropped = self.dropped - self._told_dropped, self.dropped
             log.warning(

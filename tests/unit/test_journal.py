@@ -18,7 +18,7 @@ from agproxy.http11 import HttpRequest, HttpResponse
 from agproxy.io import journal as journal_module
 from agproxy.io.database import Database
 from agproxy.io.journal import JournalFile, Reader
-from agproxy.recording import Recording
+from agproxy.recording import ALL, Budget, Recording
 
 DAY = 86400.0
 NOW = 1_700_000_000.0
@@ -30,11 +30,11 @@ def entry(id="req_1", **more):
     return Entry(id=id, **values)
 
 
-def recorded(id, body, *, config=None, **more):
+def recorded(id, body, *, config=None, budget=ALL, **more):
     """An entry with a recording of this body."""
     config = config or Config(journal_bodies="all")
     request = HttpRequest(method="POST", path="/", query="", headers=(), body=body, peer="", id=id)
-    recording = Recording(request, config, ())
+    recording = Recording(request, config, (), budget)
     reply = recording.reply(_Nobody())
     reply.send(HttpResponse(status=200, body=b"{}"))
     return entry(id, recording=recording, **more)
@@ -259,7 +259,7 @@ def test_what_no_utf8_can_hold_is_written_also_after_a_first_try_that_failed(fil
 
 
 def test_a_bug_in_writing_costs_the_batch_and_not_the_room_for_later_bodies(file, monkeypatch, caplog):
-    monkeypatch.setattr(journal_module, "_MOST_WAITING_BYTES", 1000)
+    budget = Budget(1000)
     do, errors = Database.do, [TypeError("a bug")]
 
     def fails_once(self, job):
@@ -271,16 +271,16 @@ def test_a_bug_in_writing_costs_the_batch_and_not_the_room_for_later_bodies(file
 
     async def main():
         journal = JournalFile(file, max_age_seconds=7 * DAY, max_bytes=1 << 30)
-        journal.add(recorded("a", b"x" * 800))
+        journal.add(recorded("a", b"x" * 800, budget=budget))
         assert await journal.find("a") is None  # in the worker, behind what it writes
-        journal.add(recorded("b", b"x" * 800))
+        journal.add(recorded("b", b"x" * 800, budget=budget))
         await journal.close()
         return journal
 
     assert asyncio.run(main()).dropped == 1
     assert ids(file) == ["b"]
     with Reader(file) as reader:
-        assert reader.bodies(1) is not None
+        assert reader.bodies(1)["request"]["body"] == "x" * 800
     assert "a bug" in caplog.text
     assert "1 entries were dropped" in caplog.text
 
@@ -295,13 +295,16 @@ def test_a_disk_that_does_not_keep_up_costs_entries_not_time(file, monkeypatch, 
 
 
 def test_too_many_bodies_are_dropped_and_their_entries_stay(file, monkeypatch, caplog):
-    monkeypatch.setattr(journal_module, "_MOST_WAITING_BYTES", 1000)
+    budget = Budget(1000)
 
-    write(file, recorded("a", b"x" * 800), recorded("b", b"y" * 800))
+    write(file, recorded("a", b"x" * 800, budget=budget), recorded("b", b"y" * 800, budget=budget))
+    write(file, recorded("c", b"z" * 800, budget=budget))  # what is written has made room
 
-    assert ids(file) == ["a", "b"]
+    assert ids(file) == ["a", "b", "c"]
+    dropped = "[agproxy: dropped, 800 bytes: too much was under way]"
     with Reader(file) as reader:
-        assert [reader.bodies(number) is not None for number in (1, 2)] == [True, False]
+        bodies = [reader.bodies(number)["request"]["body"] for number in (1, 2, 3)]
+    assert bodies == ["x" * 800, dropped, "z" * 800]
     assert "b: the bodies were dropped" in caplog.text
 
 
