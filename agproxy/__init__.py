@@ -4,7 +4,7 @@ The map, from values to the world; a module imports only from the rows above its
 circle (`tests/test_layers.py` holds this):
 
     errors, jsontext, values, conversation, sse, http11,
-      records, masking                              values and rules, no I/O
+      records, masking, documents                   values and rules, no I/O
     config, routes, auth, browser, models, pacific,
       cooldowns, credentials, account, sessions,
       traits, pool, accounts, oauth, signatures,

@@ -22,10 +22,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import credentials, jsontext, traits
+from . import credentials, traits
 from .account import Account, key_id
 from .credentials import API_KEY as GEMINI_API_KEY
 from .credentials import Credential
+from .documents import BadDocument, read
 from .errors import ConfigError
 from .masking import hide_secrets
 from .traits import Traits
@@ -36,14 +37,6 @@ _MOST_KEY_CHARACTERS = 4096  # keys have 39 to 60; a header of upstream's server
 _MOST_LABEL_CHARACTERS = 100
 _MOST_EMAIL_CHARACTERS = 254  # RFC 5321, 4.5.3.1.3
 _ASSIGNMENT = re.compile(r"(?:export\s+|set\s+)?[A-Za-z_]\w*\s*=")
-
-
-class BadDocument(ValueError):
-    """The text is no accounts document. The message says the path first and never quotes a value."""
-
-
-class NewerDocument(ValueError):
-    """The document was written by an agproxy that knows more than this one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,20 +95,7 @@ class Document:
 
 def decode(data: bytes) -> Document:
     """The document of a file. Raises BadDocument or NewerDocument."""
-    try:
-        value = jsontext.loads(data)
-    except ValueError as error:
-        raise BadDocument(f"not JSON: {error}" if data.strip() else "it is empty") from None
-    if not isinstance(value, dict):
-        raise BadDocument("a JSON object was expected")
-    version = value.get("version")
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise BadDocument("version: a whole number from 1 on was expected")
-    if version > VERSION:
-        raise NewerDocument(f"it has version {version}, and this agproxy knows {VERSION}: update agproxy")
-    rows = value.get("accounts")
-    if not isinstance(rows, list):
-        raise BadDocument("accounts: a list was expected")
+    rows, more = read(data, "accounts", VERSION)
     notices: list[str] = []
     records: list[Record] = []
     places: dict[str, int] = {}
@@ -125,7 +105,6 @@ def decode(data: bytes) -> Document:
             raise BadDocument(f"accounts[{index}].id: {_quote(record.id)} is that of accounts[{places[record.id]}] too")
         places[record.id] = index
         records.append(record)
-    more = {name: inner for name, inner in value.items() if name not in ("version", "accounts")}
     return Document(accounts=tuple(records), more=more, notices=tuple(notices))
 
 

@@ -20,6 +20,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from . import pool
@@ -190,26 +191,12 @@ async def listening(
             listeners = _open(config, stack)
         bound, unix = listen.bound(listeners), listen.paths(listeners)
         reach = await stack.enter_async_context(reaching(config, accounts))
-        store = shared = None
-        if config.state:
-            store = State(
-                None if home is None else home / STATE_FILE,
-                max_age_seconds=config.state_max_age_days * 86400,
-                max_bytes=config.state_max_bytes,
-            )
-            stack.push_async_callback(store.close)
+        store, journal = _kept(config, home, stack)
+        shared = None
         if worker is not None:
             shared = State(worker.database, max_age_seconds=86400, max_bytes=_MOST_SHARED_BYTES)
             stack.push_async_callback(shared.close)
             stack.push_async_callback(worker.close)
-        journal = None
-        if config.journal and home is not None:
-            journal = JournalFile(
-                home / JOURNAL_FILE,
-                max_age_seconds=config.journal_max_age_days * 86400,
-                max_bytes=config.journal_max_bytes,
-            )
-            stack.push_async_callback(journal.close)
         revoker = None if home is None else Revoker(home)
         if revoker is not None:
             stack.push_async_callback(revoker.close)
@@ -260,23 +247,15 @@ async def listening(
             limits = LimitsKeeper(LimitsFile(home), gateway.pool, time.time, gateway.accounts_changed)
             await stack.enter_async_context(limits.keeping())
 
-        def new_id() -> str:
-            return f"req_{digits(16)}"
-
-        server = Server(config, gateway.handle, gateway.refuse, new_id, gateway.cors_headers, gateway.refused)
+        server = Server(
+            config, gateway.handle, gateway.refuse, lambda: f"req_{digits(16)}", gateway.cors_headers, gateway.refused
+        )
         if worker is not None:
-            inner = Server(config, worker.handling(gateway.handle), gateway.refuse, new_id)
+            inner = Server(config, worker.handling(gateway.handle), gateway.refuse, server.new_id)
             await inner.start([bind_unix(str(worker.socket_path), 0o600)])
             stack.push_async_callback(inner.close, 0)
         await server.start(listeners, tls)
-
-        async def close(seconds: float) -> None:
-            """Stop listening, let answers and runs end within this time, and cut the rest."""
-            began = time.monotonic()
-            gateway.stop_looking_on()
-            await server.close(seconds)
-            await gateway.drain(max(seconds - (time.monotonic() - began), 0.0))
-
+        close = partial(_close, server, gateway)
         stack.push_async_callback(_drain, close, lambda: gateway.config.drain_seconds)
         gateway.look_ahead()
         yield Running(
@@ -289,6 +268,34 @@ async def listening(
             close=close,
             worker=worker,
         )
+
+
+def _kept(config: Config, home: Path | None, stack: AsyncExitStack) -> tuple[State | None, JournalFile | None]:
+    """What is kept of requests, as the settings have it. The stack closes it."""
+    state = journal = None
+    if config.state:
+        state = State(
+            None if home is None else home / STATE_FILE,
+            max_age_seconds=config.state_max_age_days * 86400,
+            max_bytes=config.state_max_bytes,
+        )
+        stack.push_async_callback(state.close)
+    if config.journal and home is not None:
+        journal = JournalFile(
+            home / JOURNAL_FILE,
+            max_age_seconds=config.journal_max_age_days * 86400,
+            max_bytes=config.journal_max_bytes,
+        )
+        stack.push_async_callback(journal.close)
+    return state, journal
+
+
+async def _close(server: Server, gateway: Gateway, seconds: float) -> None:
+    """Stop listening, let answers and runs end within this time, and cut the rest."""
+    began = time.monotonic()
+    gateway.stop_looking_on()
+    await server.close(seconds)
+    await gateway.drain(max(seconds - (time.monotonic() - began), 0.0))
 
 
 def _open(config: Config, stack: AsyncExitStack) -> list[socket.socket]:

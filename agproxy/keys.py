@@ -17,11 +17,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from hashlib import sha256
-from typing import Any, TypeGuard
+from typing import Any
 
-from . import jsontext
-from .accounts import BadDocument, NewerDocument
 from .config import Config
+from .documents import BadDocument, is_whole, read
 
 VERSION = 1
 PREFIX = "agp-"
@@ -129,27 +128,14 @@ def check_name(name: str, taken: Iterable[str] = ()) -> None:
 
 def decode(data: bytes) -> Document:
     """The document of a file. Raises BadDocument or NewerDocument."""
-    try:
-        value = jsontext.loads(data)
-    except ValueError as error:
-        raise BadDocument(f"not JSON: {error}" if data.strip() else "it is empty") from None
-    if not isinstance(value, dict):
-        raise BadDocument("a JSON object was expected")
-    version = value.get("version")
-    if not _is_whole(version) or version < 1:
-        raise BadDocument("version: a whole number from 1 on was expected")
-    if version > VERSION:
-        raise NewerDocument(f"it has version {version}, and this agproxy knows {VERSION}: update agproxy")
-    rows = value.get("keys")
-    if not isinstance(rows, list):
-        raise BadDocument("keys: a list was expected")
+    rows, more = read(data, "keys", VERSION)
     keys = tuple(_decode_key(row, f"keys[{index}]") for index, row in enumerate(rows))
     for attribute, name in (("name", "name"), ("digest", "sha256")):
         seen: dict[str, int] = {}
         for index, key in enumerate(keys):
             if (first := seen.setdefault(getattr(key, attribute), index)) != index:
                 raise BadDocument(f"keys[{index}].{name}: it is that of keys[{first}] too")
-    return Document(keys=keys, more={n: v for n, v in value.items() if n not in ("version", "keys")})
+    return Document(keys=keys, more=more)
 
 
 def _decode_key(row: Any, path: str) -> Key:
@@ -165,7 +151,7 @@ def _decode_key(row: Any, path: str) -> Key:
         raise BadDocument(f"{path}.name: {error}") from None
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise BadDocument(f"{path}.sha256: 64 hex digits were expected")
-    if not _is_whole(created) or not (expires is None or _is_whole(expires)):
+    if not is_whole(created) or not (expires is None or is_whole(expires)):
         raise BadDocument(f"{path}: created and expires: Unix seconds were expected, or null for expires")
     if not isinstance(is_revoked, bool):
         raise BadDocument(f"{path}.revoked: true or false was expected")
@@ -190,13 +176,9 @@ def _decode_limits(value: Any, path: str) -> Limits:
     for name, number in value.items():
         if name not in LIMITS:
             raise BadDocument(f"{path}: {', '.join(LIMITS)} were expected")
-        if not _is_whole(number) or not 0 <= number <= _MOST_LIMIT:
+        if not is_whole(number) or not 0 <= number <= _MOST_LIMIT:
             raise BadDocument(f"{path}.{name}: a whole number from 0 to {_MOST_LIMIT} was expected")
     return Limits(**value)
-
-
-def _is_whole(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def encode(document: Document) -> bytes:

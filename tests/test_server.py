@@ -12,7 +12,7 @@ import struct
 import zlib
 
 import pytest
-from wire import Raw, echo, run, serving, until
+from wire import Raw, echo, run, serving, until, upload_too_much
 
 from agproxy.errors import ConfigError
 from agproxy.http11 import HttpResponse
@@ -731,17 +731,10 @@ def test_a_chunked_body_over_the_limit_is_413():
 def test_a_client_that_sends_on_after_413_can_still_read_it():
     """Without the lingering read, the kernel resets the connection and the answer is lost."""
 
-    def upload(port):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        connection.request("POST", "/", body=bytes(32 * 2**20))
-        response = connection.getresponse()
-        assert response.status == 413
-        assert b"over 1000 bytes" in response.read()
-        connection.close()
-
     async def main():
         async with serving(max_body_bytes=1000) as served:
-            await asyncio.to_thread(upload, served.port)
+            client = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+            await asyncio.to_thread(upload_too_much, client)
 
     run(main)
 

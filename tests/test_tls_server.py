@@ -14,7 +14,7 @@ import time
 import pytest
 from authority import make_certificates
 from running import start
-from wire import Raw, echo, run, serving, until
+from wire import Raw, echo, run, serving, until, upload_too_much
 
 from agproxy.config import Config, check_served
 from agproxy.embed import listening
@@ -104,17 +104,10 @@ def test_tls_1_1_is_refused(context):
 
 
 def test_a_refusal_reaches_a_client_that_still_sends(folder, context):
-    def upload(port):
-        connection = http.client.HTTPSConnection("localhost", port, timeout=10, context=trusting(folder))
-        connection.request("POST", "/", body=bytes(16 * 2**20))
-        response = connection.getresponse()
-        assert response.status == 413
-        assert b"over 1000 bytes" in response.read()
-        connection.close()
-
     async def main():
         async with serving(tls=context, max_body_bytes=1000) as served:
-            await asyncio.to_thread(upload, served.port)
+            client = http.client.HTTPSConnection("localhost", served.port, timeout=10, context=trusting(folder))
+            await asyncio.to_thread(upload_too_much, client)
 
     run(main)
 

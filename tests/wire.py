@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import http.client
 import selectors
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -233,3 +234,12 @@ async def peer(script: Callable[[Raw], Awaitable[None]], **options: Any) -> Asyn
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0)
         assert not failures, failures
+
+
+def upload_too_much(client: http.client.HTTPConnection) -> None:
+    """Send 32 MB to a server that takes 1,000 bytes, and read what it says to that."""
+    with contextlib.closing(client):
+        client.request("POST", "/", body=bytes(32 * 2**20))
+        answer = client.getresponse()
+        assert answer.status == 413
+        assert b"over 1000 bytes" in answer.read()

@@ -11,7 +11,8 @@ from typing import Any
 
 from .. import accounts, credentials, jsontext, traits
 from ..account import key_id
-from ..accounts import BadDocument, Document, NewerDocument, Record
+from ..accounts import Document, Record
+from ..documents import BadDocument, NewerDocument
 from ..errors import ConfigError
 
 MOST_BYTES = 4 << 20

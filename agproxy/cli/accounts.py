@@ -480,9 +480,7 @@ def _reset(options: argparse.Namespace) -> int:
 
 
 def _test(options: argparse.Namespace) -> int:
-    loaded = common.load(options, os.environ)
-    for warning in loaded.warnings:
-        colour.warn(warning)
+    loaded = common.load_aloud(options, os.environ)
     entries = _entries(_store_of(options).load())
     if options.ids:
         chosen = {entry.record.id: entry for entry in (accounts.find(entries, word) for word in options.ids)}

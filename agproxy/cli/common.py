@@ -12,7 +12,7 @@ from .. import config
 from ..config import SETTINGS, Loaded, Setting
 from ..io import home as home_io
 from ..masking import hide_secrets
-from .colour import complain
+from .colour import complain, warn
 
 if TYPE_CHECKING:
     # argparse does not say this type aloud; it is what add_subparsers returns.
@@ -138,6 +138,14 @@ def load(options: argparse.Namespace, environ: Mapping[str, str]) -> Loaded:
         if getattr(options, setting.name, None) is not None
     }
     return config.load(flags, environ, home_io.read_config(home), str(home / "config.json"))
+
+
+def load_aloud(options: argparse.Namespace, environ: Mapping[str, str]) -> Loaded:
+    """The effective settings of a command; what is odd about them is said."""
+    loaded = load(options, environ)
+    for warning in loaded.warnings:
+        warn(warning)
+    return loaded
 
 
 async def wait_for_stop(

@@ -22,8 +22,8 @@ from ..errors import ConfigError
 from ..setup import MODEL
 from . import check_files, probe
 from .accounts import seconds
-from .colour import BOLD, RED, YELLOW, paint, warn
-from .common import EXIT_FAILED, RawHelp, add_settings, home_of, load
+from .colour import BOLD, RED, YELLOW, paint
+from .common import EXIT_FAILED, RawHelp, add_settings, home_of, load, load_aloud
 from .finding import Finding, State, skipped
 from .term import plain
 
@@ -105,9 +105,7 @@ def run(options: argparse.Namespace) -> int:
 def _run_live(options: argparse.Namespace, home: Path) -> int:
     from . import live
 
-    loaded = load(options, os.environ)
-    for warning in loaded.warnings:
-        warn(warning)
+    loaded = load_aloud(options, os.environ)
     settings = loaded.config
     entries, notices = _read_accounts(home)
     if entries is None:

@@ -13,8 +13,8 @@ from ..errors import ConfigError, GatewayError
 from ..models import Explanation
 from ..pool import Account
 from .accounts import gather
-from .colour import BOLD, DIM, complain, paint, warn
-from .common import EXIT_FAILED, RawHelp, add_settings, home_of, load
+from .colour import BOLD, DIM, complain, paint
+from .common import EXIT_FAILED, RawHelp, add_settings, home_of, load_aloud
 
 if TYPE_CHECKING:
     from .common import Commands
@@ -48,9 +48,7 @@ def add(commands: "Commands") -> None:
 def run(options: argparse.Namespace) -> int:
     if (options.action == "explain") != bool(options.names):
         raise ConfigError("say `agproxy models list` or `agproxy models explain NAME`")
-    loaded = load(options, os.environ)
-    for warning in loaded.warnings:
-        warn(warning)
+    loaded = load_aloud(options, os.environ)
     listed: tuple[str, ...] = ()
     if options.upstream:
         try:

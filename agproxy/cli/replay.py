@@ -30,8 +30,8 @@ from ..io import logs
 from ..io.journal import FILE, Found, Reader
 from ..recording import CUT, DROPPED, MARK
 from ..records import Change, Read, Record, Store
-from .colour import BOLD, RED, paint, warn
-from .common import EXIT_FAILED, RawHelp, add_settings, home_of, load
+from .colour import BOLD, RED, paint
+from .common import EXIT_FAILED, RawHelp, add_settings, home_of, load_aloud
 from .paper import Paper
 
 if TYPE_CHECKING:
@@ -78,9 +78,7 @@ def find_one(reader: Reader, request_id: str) -> Found:
 
 
 def run(options: argparse.Namespace) -> int:
-    loaded = load(options, os.environ)
-    for warning in loaded.warnings:
-        warn(warning)
+    loaded = load_aloud(options, os.environ)
     home = home_of(options, os.environ)
     with Reader(home / FILE) as reader:
         found = find_one(reader, options.id)

@@ -12,8 +12,8 @@ from .. import config
 from ..config import BY_NAME, SETTINGS, Loaded, Setting
 from ..errors import ConfigError
 from ..masking import hide_secrets
-from .colour import BOLD, DIM, paint, warn
-from .common import add_settings, groups, home_of, load, nearest
+from .colour import BOLD, DIM, paint
+from .common import add_settings, groups, home_of, load_aloud, nearest
 
 if TYPE_CHECKING:
     from .common import Commands
@@ -38,9 +38,7 @@ def add(commands: "Commands") -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    loaded = load(options, os.environ)
-    for warning in loaded.warnings:
-        warn(warning)
+    loaded = load_aloud(options, os.environ)
     if options.egress:
         if options.names:
             raise ConfigError("--egress: the list is of all settings and accounts, name none")

@@ -22,7 +22,7 @@ from ..keys import Ring
 from ..merging import CannotMerge
 from ..setup import CLIENTS, Facts, File, Plan
 from .colour import BOLD, complain, warn
-from .common import EXIT_FAILED, RawHelp, add_settings, home_of, load
+from .common import EXIT_FAILED, RawHelp, add_settings, home_of, load_aloud
 from .term import table
 
 if TYPE_CHECKING:
@@ -58,9 +58,7 @@ def add(commands: "Commands") -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    loaded = load(options, os.environ)
-    for warning in loaded.warnings:
-        warn(warning)
+    loaded = load_aloud(options, os.environ)
     if options.client is None:
         if options.write or options.undo:
             raise ConfigError("say which client: agproxy setup CLIENT --write")

@@ -21,7 +21,7 @@ from ..errors import ConfigError, GatewayError
 from ..http11 import Call, Follower, Headers, Send
 from ..io import logs
 from .colour import BOLD, paint, warn
-from .common import EXIT_FAILED, RawHelp, add_settings, load
+from .common import EXIT_FAILED, RawHelp, add_settings, load_aloud
 from .paper import Paper, exchange
 
 if TYPE_CHECKING:
@@ -63,9 +63,7 @@ def add(commands: "Commands") -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    loaded = load(options, os.environ)
-    for warning in loaded.warnings:
-        warn(warning)
+    loaded = load_aloud(options, os.environ)
     given = sys.stdin.buffer.read()
     request = given
     if options.answer is not None:

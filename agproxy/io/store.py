@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from .. import accounts, keys
-from ..accounts import BadDocument, NewerDocument
+from ..documents import BadDocument, NewerDocument
 from ..errors import ConfigError
 from .files import explained, keep_aside, locked, patiently, replace_file
 from .watch import Stamp, stamp_of

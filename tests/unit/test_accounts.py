@@ -5,8 +5,9 @@ import json
 import pytest
 
 from agproxy import accounts, masking, pool
-from agproxy.accounts import BadDocument, Document, NewerDocument
+from agproxy.accounts import Document
 from agproxy.cli import account_files
+from agproxy.documents import BadDocument, NewerDocument
 from agproxy.errors import ConfigError
 
 KEY = "AIzaSyExample-0123456789abcdefghijklmn3f9k"

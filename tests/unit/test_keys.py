@@ -5,7 +5,7 @@ import json
 import pytest
 
 from agproxy import jsontext
-from agproxy.accounts import BadDocument, NewerDocument
+from agproxy.documents import BadDocument, NewerDocument
 from agproxy.keys import Document, Key, Limits, Ring, check_name, decode, digest_of, encode
 from agproxy.masking import hide_secrets
 
