@@ -50,11 +50,6 @@ def children(schema: JsonObject) -> Iterator[tuple[str, str | int | None, Any]]:
             yield from ((keyword, name, one) for name, one in value.items() if is_schema(one))
 
 
-def reference_of(schema: JsonObject) -> str | None:
-    """The reference that a schema holds, if it holds one."""
-    return next((schema[word] for word in REFERENCES if isinstance(schema.get(word), str)), None)
-
-
 class Document:
     """A whole JSON Schema, for looking up what its references mean."""
 
