@@ -13,7 +13,7 @@ from . import __version__, accounts, browser, config, entries, jsontext, models,
 from .account import Account
 from .config import SETTINGS, Config
 from .cooldowns import ANY_MODEL, Key, from_rows
-from .entries import Entry, Wanted
+from .entries import OWN_PROTOCOLS, Entry, Wanted
 from .errors import Forbidden, InvalidRequest, NotFound, StateUnavailable
 from .exchange import Progress, stream_headers
 from .http11 import Headers, HttpRequest, HttpResponse, Reply
@@ -22,7 +22,7 @@ from .pool import Pool
 from .probing import MODEL, Outcome
 from .resources import Workers
 from .routes import Route
-from .tally import OWN_PROTOCOLS, Tally, merged
+from .tally import Tally, merged
 
 log = logging.getLogger("agproxy.admin")
 

@@ -6,6 +6,8 @@ whatever counts are handed each of them.
 """
 
 from dataclasses import field
+from fnmatch import fnmatchcase
+from operator import attrgetter
 from typing import Any
 
 from . import jsontext
@@ -15,6 +17,8 @@ from .values import value_class
 
 # The client left, or the gateway stopped, before the answer had ended; nginx's word for the former.
 CUT_SHORT = 499
+# Requests to the gateway itself: who looks on at the others would see himself.
+OWN_PROTOCOLS = frozenset({"gateway", "admin"})
 
 Step = dict[str, Any]
 """What was decided on the way: {"at": Unix seconds, "model", "event": "picked" | "waits" | "nobody" | "failed" |
@@ -88,8 +92,25 @@ class Wanted:
     before: int | None = None
     only_api: bool = False
 
+    def meets(self, entry: Entry, place: int) -> bool:
+        """Whether an entry at this place is one of them."""
+        return (
+            (self.before is None or place < self.before)
+            and (not self.only_errors or entry.is_error)
+            and (self.client is None or entry.client == self.client)
+            and (self.account is None or entry.account == self.account)
+            and not (self.only_api and entry.protocol in OWN_PROTOCOLS)
+            and (self.model is None or self._names(entry.model_asked) or self._names(entry.model))
+        )
+
+    def _names(self, model: str) -> bool:
+        assert self.model is not None
+        return fnmatchcase(model, self.model.replace("[", "[[]").replace("?", "[?]"))
+
 
 FIELDS = tuple(name for name in Entry.__dataclass_fields__ if name != "recording")
+to_row = attrgetter(*FIELDS)
+"""The values of an entry, in the order of FIELDS."""
 _TUPLES = frozenset({"outcomes", "notices", "steps"})
 
 
@@ -147,3 +168,9 @@ def from_value(value: jsontext.JsonObject) -> Entry:
         return Entry(**(known | {name: tuple(known.get(name, ())) for name in _TUPLES}))
     except TypeError as error:
         raise ValueError(f"no entry of a request: {error}") from None
+
+
+def from_row(row: list[Any]) -> Entry:
+    """The entry of `to_row`'s values. An earlier version had fewer of them, a later one has more behind. Raises
+    ValueError for what is none."""
+    return from_value(dict(zip(FIELDS, row, strict=False)))

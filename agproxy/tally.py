@@ -8,9 +8,8 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 
-from .entries import Entry, Wanted
+from .entries import OWN_PROTOCOLS, Entry, Wanted
 from .jsontext import JsonObject
 
 STEP_SECONDS = 5
@@ -18,8 +17,6 @@ STEPS = 60  # five minutes
 _MOST_RECENT = 500  # entries that are remembered here
 _MOST_ERRORS = 8
 _CLASSES = 4  # of latency, in each doubling
-# Requests to the gateway itself are not counted: who looks on would count himself.
-OWN_PROTOCOLS = frozenset({"gateway", "admin"})
 _SUMS = ("requests", "errors", "prompt_tokens", "cached_tokens", "output_tokens")
 
 
@@ -98,20 +95,8 @@ class Tally:
 
     def latest(self, wanted: Wanted, limit: int) -> list[tuple[int, Entry]]:
         """The newest that are wanted of those that are remembered, the newest first, each with its number."""
-        found = (pair for pair in reversed(self.recent) if _is_wanted(*pair, wanted))
+        found = ((number, entry) for number, entry in reversed(self.recent) if wanted.meets(entry, number))
         return [pair for pair, _ in zip(found, range(limit), strict=False)]
-
-
-def _is_wanted(number: int, entry: Entry, wanted: Wanted) -> bool:
-    pattern = None if wanted.model is None else wanted.model.replace("[", "[[]").replace("?", "[?]")
-    return (
-        (not wanted.only_errors or entry.is_error)
-        and (wanted.client is None or entry.client == wanted.client)
-        and (wanted.account is None or entry.account == wanted.account)
-        and (wanted.before is None or number < wanted.before)
-        and not (wanted.only_api and entry.protocol in OWN_PROTOCOLS)
-        and (pattern is None or fnmatchcase(entry.model_asked, pattern) or fnmatchcase(entry.model, pattern))
-    )
 
 
 def merged(tallies: Sequence[JsonObject], now: float) -> JsonObject:

@@ -147,7 +147,7 @@ def test_follow_shows_what_ends_from_then_on(home):
 def forget(home, client):
     """Take a client's entries out again."""
     with closing(sqlite3.connect(home / FILE)) as database:
-        database.execute("DELETE FROM entries WHERE client = ?", (client,))
+        database.execute("DELETE FROM pages WHERE instr(told, ?)", (json.dumps(client),))
         database.commit()
 
 

@@ -454,7 +454,7 @@ def test_no_file_but_those_for_secrets_holds_one_and_none_but_the_state_a_conver
 
 def test_the_journal_holds_no_secret_not_in_bodies_either_and_no_conversation_but_in_those(seen):
     with contextlib.closing(sqlite3.connect(seen.home / JOURNAL)) as database:
-        entries = repr(database.execute("SELECT * FROM entries").fetchall())
+        entries = repr(database.execute("SELECT told FROM pages").fetchall())
         bodies = [zlib.decompress(told) for (told,) in database.execute("SELECT told FROM bodies")]
 
     assert not (found := leaks("an entry", entries.encode(), FORMS)), "\n".join(found)

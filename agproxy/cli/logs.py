@@ -75,7 +75,7 @@ def _list(options: argparse.Namespace) -> int:
     wanted = Wanted(only_errors=options.errors, model=options.model, client=options.client)
     limit = options.limit if options.limit is not None else _FEW if options.follow else _LIMIT
     with Reader(file) as reader:
-        last = reader.last_number()
+        last = reader.last_place()
         _print(reader.latest(wanted, limit), is_json=options.json)
         if options.follow:
             _follow(reader, wanted, last, is_json=options.json)
@@ -90,7 +90,7 @@ def _follow(reader: Reader, wanted: Wanted, last: int, *, is_json: bool) -> None
     while True:
         changes = reader.changes()
         if changes != seen:
-            seen, end = changes, reader.last_number()
+            seen, end = changes, reader.last_place()
             _print(reader.after(wanted, last), is_json=is_json)
             last = max(end, last)
         time.sleep(_POLL_SECONDS)
@@ -119,7 +119,7 @@ def _show(options: argparse.Namespace) -> int:
     file = home_of(options, os.environ) / FILE
     with Reader(file) as reader:
         found = replay.find_one(reader, options.id)
-        bodies = reader.bodies(found.number)
+        bodies = reader.bodies(found.place)
     entry = found.entry
     if options.json:
         print(json.dumps(entries.to_value(entry) | {"recording": bodies}, indent=2, ensure_ascii=False))

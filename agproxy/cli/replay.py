@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     home = home_of(options, os.environ)
     with Reader(home / FILE) as reader:
         found = find_one(reader, options.id)
-        before = reader.bodies(found.number)
+        before = reader.bodies(found.place)
     _check(found.entry, before)
     assert before is not None
     way = "simulator" if options.simulator else "live" if options.live else "recording"

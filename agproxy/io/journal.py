@@ -3,8 +3,13 @@
 `JournalFile.add` is handed each entry on the event loop and only puts it into a line; the thread writes what has come
 in the meantime as one transaction. Where the disk does not keep up entries are dropped and counted; nobody waits.
 Several processes write to one file. Age and size are bounded, the oldest goes first. `Reader` is what `agproxy logs`
-reads with. A column stands for each field of `Entry`; those that a later version adds are added to the file. There is
-no index by id: it would cost every request 3 us, and looking through all 64 MB takes 20 ms, for people only.
+reads with.
+
+Entries are kept in pages, a row of SQLite for up to _IN_PAGE of them that ended at about the same time: JSON, a list of
+`entries.to_row`. A row for each entry with a column for each field cost a request 18 us, pages 4 (CPU of both threads,
+`make bench ARGS=unary`): each statement lets go of the interpreter some five times, and has to win it back from a busy
+event loop. Where what is asked for is rare, most pages are passed over by SQLite, which finds its words in 64 MB within
+50 ms.
 """
 
 import asyncio
@@ -16,13 +21,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
-from operator import attrgetter
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import jsontext
-from ..entries import FIELDS, Entry, Wanted, from_value
+from ..entries import Entry, Wanted, from_row, to_row
 from ..errors import ConfigError, StateUnavailable
 from .beside import telling
 from .database import Database, size_of
@@ -35,56 +39,44 @@ log = logging.getLogger("agproxy.journal")
 T = TypeVar("T")
 
 FILE = "journal.sqlite3"
-VERSION = 1
-_COLUMNS = ", ".join(f'"{name}"' for name in FIELDS)
-_SCHEMA = f"""
-CREATE TABLE entries (number INTEGER PRIMARY KEY AUTOINCREMENT, {_COLUMNS});
-CREATE TABLE bodies (number INTEGER PRIMARY KEY, told BLOB NOT NULL);
+VERSION = 2
+# at: when its last entry ended, Unix seconds. worst: the greatest status in it.
+_SCHEMA = """
+CREATE TABLE pages (number INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, worst INTEGER NOT NULL,
+    told TEXT NOT NULL);
+CREATE TABLE bodies (place INTEGER PRIMARY KEY, told BLOB NOT NULL);
 """
-_VALUES = f"({', '.join('?' * len(FIELDS))})"
-_INSERT = f"INSERT INTO entries ({_COLUMNS}) VALUES {_VALUES}"
-# Each statement lets go of the interpreter and has to win it back from a busy event loop, which costs 5 us on both
-# sides: so many rows go into one, as many as every SQLite takes values in one.
-_TOGETHER = 999 // len(FIELDS)
-_INSERT_TOGETHER = _INSERT + f", {_VALUES}" * (_TOGETHER - 1)
+_INSERT = "INSERT INTO pages (at, worst, told) VALUES (?, ?, ?)"
+# Entries of a page, so that the place of one is its page's number times this, and its own within the page.
+_IN_PAGE = 100
 
-_GATHER_SECONDS = 0.04  # how long entries wait for others, to be written with them
+_GATHER_SECONDS = 0.1  # how long entries wait for others, to be written with them
 _MOST_WAITING = 20_000  # entries; 20 MB
+_MOST_BEGUN = 10  # entries whose ids begin alike
+_MOST_INTEGER = 2**63 - 1  # of SQLite
 _FIND_AGAIN_SECONDS = (0.05, 0.1, 0.2, 0.4)
 _AGAIN_SECONDS = 0.2  # before a second attempt
 _TIDY_SECONDS = 600.0
-_TIDY_ENTRIES = 1000  # a step of tidying: some milliseconds
+_TIDY_SHARE = 0.01  # of the size limit: after so much was written its size is looked at
+_TIDY_PAGES = 1000  # a step of tidying: some milliseconds
 _TIDY_SHARES = 50  # where it is too much, a step frees one of so many shares
 _FREED = 0.1  # of the size limit, at once, so that not every batch is followed by tidying
 _WAL_BYTES = 4 * 1024 * 1024
-_MOST_INTEGER = 2**63 - 1
-
-# Fields that no SQLite value holds: kept as JSON, NULL where they are empty.
-_AS_JSON = tuple(FIELDS.index(name) for name in ("outcomes", "notices", "steps"))
-_values_of = attrgetter(*FIELDS)
 
 
-def _row(entry: Entry) -> list[Any]:
-    row = list(_values_of(entry))
-    for place in _AS_JSON:
-        row[place] = jsontext.text(row[place]) if row[place] else None
-    return row
+def _text(value: Any) -> str:
+    """JSON as SQLite can hold it: half a surrogate pair, which UTF-8 cannot, becomes its escape."""
+    return jsontext.text(value).encode("utf-8", "backslashreplace").decode()
 
 
-def _encodable(value: Any) -> Any:
-    """A value as SQLite can hold it: half a surrogate escaped, a number of more than 64 bits cut."""
-    if isinstance(value, int):
-        return min(value, _MOST_INTEGER)
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+def _page(batch: list[Entry]) -> tuple[float, int, str]:
+    """The row of some entries."""
+    worst = max(entry.status for entry in batch)
+    return max(map(_end_of, batch)), worst, _text([to_row(entry) for entry in batch])
 
 
-def _entry(row: tuple[Any, ...]) -> Entry:
-    values = dict(zip(FIELDS, row, strict=True))
-    for place in _AS_JSON:
-        name = FIELDS[place]
-        values[name] = jsontext.loads(values[name]) if values[name] else ()
-    values["is_stream"] = bool(values["is_stream"])
-    return from_value({name: value for name, value in values.items() if value is not None})
+def _end_of(entry: Entry) -> float:
+    return entry.at + entry.total_seconds
 
 
 class JournalFile:
@@ -102,7 +94,7 @@ class JournalFile:
         # From here on the worker's alone.
         self._database = Database(file, schema=_SCHEMA, version=VERSION, loss="entries", wal_bytes=_WAL_BYTES)
         self._told_dropped = 0
-        self._has_columns = False
+        self._written = 0  # bytes, since its size was looked at
         self._tidied = float("-inf")
 
     def add(self, entry: Entry) -> None:
@@ -139,7 +131,7 @@ class JournalFile:
 
         def read() -> list[tuple[int, Entry]]:
             with self._reading() as reader:
-                return [(found.number, found.entry) for found in reversed(reader.latest(wanted, limit))]
+                return [(found.place, found.entry) for found in reversed(reader.latest(wanted, limit))]
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, read)
 
@@ -149,7 +141,7 @@ class JournalFile:
         def read() -> tuple[Entry, jsontext.JsonObject | None] | None:
             with self._reading() as reader:
                 found = reader.find(request_id, is_whole=True)
-                return (found[0].entry, reader.bodies(found[0].number)) if found else None
+                return (found[0].entry, reader.bodies(found[0].place)) if found else None
 
         return await self._soon(read)
 
@@ -189,7 +181,7 @@ class JournalFile:
                 batch.append(self._waiting.popleft())
         if batch:
             try:
-                size = self._save(batch)
+                is_saved = self._save(batch)
             except BaseException:  # a bug, which `telling` logs
                 self.dropped += len(batch)
                 raise
@@ -197,52 +189,45 @@ class JournalFile:
                 for entry in batch:
                     if entry.recording is not None:
                         entry.recording.release()
-            if size is not None:
-                self._tidy_if_due(max(entry.at + entry.total_seconds for entry in batch), size)
+            if is_saved:
+                self._tidy_if_due(max(map(_end_of, batch)))
         if self.dropped > self._told_dropped:
             count, self._told_dropped = self.dropped - self._told_dropped, self.dropped
             log.warning(
                 "%s: %d entries were dropped: the disk does not keep up, or cannot be written", self.file, count
             )
 
-    def _save(self, batch: list[Entry]) -> int | None:
-        """The bytes of the file then; None where it could not be written, twice, and the batch is dropped."""
+    def _save(self, batch: list[Entry]) -> bool:
+        """Whether it could be written; else, after a second attempt, it is dropped."""
         import sqlite3
 
-        rows = [_row(entry) for entry in batch]
-        told = [self._told(entry) if entry.recording is not None else None for entry in batch]
+        told = [None if entry.recording is None else self._told(entry) for entry in batch]
+        in_page = 1 if any(told) else _IN_PAGE  # bodies are large, and go page by page when they are too much
 
-        def job(database: "sqlite3.Connection") -> int:
-            self._add_columns(database)
-            if not any(told):
-                whole = len(rows) // _TOGETHER * _TOGETHER
-                for place in range(0, whole, _TOGETHER):
-                    database.execute(_INSERT_TOGETHER, list(chain.from_iterable(rows[place : place + _TOGETHER])))
-                database.executemany(_INSERT, rows[whole:])
-                return size_of(database)
-            for row, bodies in zip(rows, told, strict=True):
+        def job(database: "sqlite3.Connection") -> None:
+            for begin in range(0, len(batch), in_page):
+                row = _page(batch[begin : begin + in_page])
                 number = database.execute(_INSERT, row).lastrowid
-                if bodies is not None:
-                    database.execute("INSERT INTO bodies (number, told) VALUES (?, ?)", (number, bodies))
-            return size_of(database)
+                assert number is not None
+                self._written += len(row[-1])
+                if (bodies := told[begin]) is not None:
+                    database.execute("INSERT INTO bodies (place, told) VALUES (?, ?)", (number * _IN_PAGE, bodies))
+                    self._written += len(bodies)
 
-        is_again = is_escaped = False
+        is_again = False
         while True:
             try:
-                return self._database.do(job)
-            except (UnicodeEncodeError, OverflowError):  # JSON may hold what SQLite does not
-                if is_escaped:
-                    raise
-                is_escaped = True
-                rows = [[_encodable(value) for value in row] for row in rows]
+                self._database.do(job)
             except (sqlite3.Error, OSError) as error:
                 self._database.close()
                 if is_again:
                     log.error("%s: %s", self.file, error)
                     self.dropped += len(batch)
-                    return None
+                    return False
                 is_again = True
                 self._hurry.wait(_AGAIN_SECONDS)
+            else:
+                return True
 
     def _told(self, entry: Entry) -> bytes | None:
         assert entry.recording is not None
@@ -251,16 +236,6 @@ class JournalFile:
         except Exception:  # the boundary: whatever passed must not cost the others their entries
             log.exception("%s: the bodies could not be kept", entry.id)
             return None
-
-    def _add_columns(self, database: "sqlite3.Connection") -> None:
-        """Those of fields that an older version did not know."""
-        if self._has_columns:
-            return
-        known = {row[1] for row in database.execute("PRAGMA table_info(entries)")}
-        for name in FIELDS:
-            if name not in known:
-                database.execute(f'ALTER TABLE entries ADD COLUMN "{name}"')
-        self._has_columns = True
 
     def _find(self, request_id: str) -> Entry | None:
         try:
@@ -277,29 +252,36 @@ class JournalFile:
 
     # --- tidying
 
-    def _tidy_if_due(self, now: float, size: int) -> None:
+    def _tidy_if_due(self, now: float) -> None:
         """Delete what is too old and what is too much, in steps."""
-        if now - self._tidied < _TIDY_SECONDS and size <= self._max_bytes:
+        is_time = now - self._tidied >= _TIDY_SECONDS
+        if not is_time and self._written <= self._max_bytes * _TIDY_SHARE:
             return
-        self._tidied = now
         import sqlite3
 
+        self._written = 0
         least = now - self._max_age_seconds
-        goal = self._max_bytes * (1 - _FREED) if size > self._max_bytes else self._max_bytes
+        goal = self._max_bytes
 
         def step(database: "sqlite3.Connection") -> bool:
-            oldest = "SELECT number, at FROM entries ORDER BY number LIMIT ?"
-            found = database.execute(oldest, (_TIDY_ENTRIES,)).fetchall()
+            oldest = "SELECT number, at FROM pages ORDER BY number LIMIT ?"
+            found = database.execute(oldest, (_TIDY_PAGES,)).fetchall()
             gone = [number for number, at in found if at < least]
             if not gone and size_of(database) > goal:
-                (count,) = database.execute("SELECT count(*) FROM entries").fetchone()
+                (count,) = database.execute("SELECT count(*) FROM pages").fetchone()
                 gone = [number for number, _ in found[: count // _TIDY_SHARES + 1]]
             if gone:
-                database.execute("DELETE FROM entries WHERE number BETWEEN ? AND ?", (gone[0], gone[-1]))
-                database.execute("DELETE FROM bodies WHERE number <= ?", (gone[-1],))
+                database.execute("DELETE FROM pages WHERE number BETWEEN ? AND ?", (gone[0], gone[-1]))
+                database.execute("DELETE FROM bodies WHERE place < ?", ((gone[-1] + 1) * _IN_PAGE,))
             return bool(gone)
 
         try:
+            is_much = self._database.do(size_of) > goal
+            if not is_time and not is_much:
+                return
+            self._tidied = now
+            if is_much:
+                goal = int(goal * (1 - _FREED))
             while self._database.do(step):
                 pass
             self._database.give_back()
@@ -314,31 +296,8 @@ class JournalFile:
 class Found:
     """An entry with its place in the file, which grows from one to the next."""
 
-    number: int
+    place: int
     entry: Entry
-
-
-def _conditions(wanted: Wanted) -> tuple[str, list[Any]]:
-    """For a WHERE, with its values."""
-    words = ["1"]
-    values: list[Any] = []
-    if wanted.only_errors:
-        words.append("status >= 400")
-    if wanted.only_api:
-        words.append("protocol NOT IN ('gateway', 'admin')")
-    if wanted.model is not None:
-        pattern = wanted.model.replace("[", "[[]").replace("?", "[?]")
-        words.append("(model_asked GLOB ? OR model GLOB ?)")
-        values += [pattern, pattern]
-    for condition, value in (
-        ("client = ?", wanted.client),
-        ("account = ?", wanted.account),
-        ("number < ?", wanted.before),
-    ):
-        if value is not None:
-            words.append(condition)
-            values.append(value)
-    return " AND ".join(words), values
 
 
 class Reader:
@@ -359,72 +318,75 @@ class Reader:
 
     def latest(self, wanted: Wanted, limit: int) -> list[Found]:
         """The newest that are wanted, oldest first."""
-        where, values = _conditions(wanted)
-        return self._select(f"{where} ORDER BY number DESC LIMIT ?", [*values, limit])[::-1]
+        return list(islice(self._backwards(wanted), limit))[::-1]
 
-    def after(self, wanted: Wanted, number: int) -> list[Found]:
+    def after(self, wanted: Wanted, place: int) -> list[Found]:
         """Those that are wanted of what came after a place, oldest first."""
-        where, values = _conditions(wanted)
-        return self._select(f"{where} AND number > ? ORDER BY number", [*values, number])
+        return list(self._backwards(wanted, after=place))[::-1]
 
-    def last_number(self) -> int:
+    def last_place(self) -> int:
         """The place of the newest of all."""
-        rows = self._rows("SELECT max(number) FROM entries", [])
-        return (rows[0][0] or 0) if rows else 0
+        return next((found.place for found in self._backwards(Wanted())), 0)
 
     def find(self, request_id: str, *, is_whole: bool = False) -> list[Found]:
         """The entry of a request; where the id is not whole, all that begin so, the newest some only."""
-        found = self._select("id = ? ORDER BY number DESC LIMIT 1", [request_id])
-        if found or is_whole:
-            return found
-        return self._select("substr(id, 1, ?) = ? ORDER BY number DESC LIMIT 10", [len(request_id), request_id])
+        begun: list[Found] = []
+        for found in self._backwards(Wanted(), _text(request_id)[:-1]):
+            if found.entry.id == request_id:
+                return [found]
+            if found.entry.id.startswith(request_id) and len(begun) < _MOST_BEGUN:
+                begun.append(found)
+        return [] if is_whole else begun
 
-    def bodies(self, number: int) -> jsontext.JsonObject | None:
-        """The recording of an entry, as `Recording.told` has it; None where there is none."""
-        rows = self._rows("SELECT told FROM bodies WHERE number = ?", [number])
-        if not rows:
-            return None
-        try:
-            value = jsontext.loads(zlib.decompress(rows[0][0]))
-        except (zlib.error, ValueError):
-            raise ConfigError(f"{self.file}: the bodies of entry {number} cannot be read") from None
-        assert isinstance(value, dict)
-        return value
+    def bodies(self, place: int) -> jsontext.JsonObject | None:
+        """The recording of the entry at a place, as `Recording.told` has it; None where there is none."""
+        for (told,) in self._rows("SELECT told FROM bodies WHERE place = ?", place):
+            try:
+                value = jsontext.loads(zlib.decompress(told))
+            except (zlib.error, ValueError):
+                raise ConfigError(f"{self.file}: the bodies of entry {place} cannot be read") from None
+            assert isinstance(value, dict)
+            return value
+        return None
 
     def changes(self) -> int:
         """A number that changes when another process has written."""
-        rows = self._rows("PRAGMA data_version", [])
-        return int(rows[0][0]) if rows else 0
+        return next((int(row[0]) for row in self._rows("PRAGMA data_version")), 0)
 
-    def _select(self, condition: str, values: list[Any]) -> list[Found]:
-        columns = self._columns()
-        rows = self._rows(f"SELECT number, {columns} FROM entries WHERE {condition}", values)
-        try:
-            return [Found(number=row[0], entry=_entry(row[1:])) for row in rows]
-        except (ValueError, TypeError):
-            raise ConfigError(f"{self.file}: an entry is damaged") from None
+    def _backwards(self, wanted: Wanted, *words: str, after: int = 0) -> Iterator[Found]:
+        """Those that are wanted, the newest first, of pages that hold these words, and behind a place."""
+        words += tuple(_text(name) for name in (wanted.client, wanted.account) if name is not None)
+        conditions = ["number >= ?"] + ["worst >= 400"] * wanted.only_errors + ["instr(told, ?)"] * len(words)
+        values: list[Any] = [after // _IN_PAGE, *words]
+        if wanted.before is not None:
+            conditions.append("number <= ?")
+            values.append(min(wanted.before // _IN_PAGE, _MOST_INTEGER))
+        where = " AND ".join(conditions)
+        for number, told in self._rows(f"SELECT number, told FROM pages WHERE {where} ORDER BY number DESC", *values):
+            try:
+                rows = enumerate(jsontext.loads(told), number * _IN_PAGE)
+                page = [Found(place=place, entry=from_row(row)) for place, row in rows if place > after]
+                page = [found for found in reversed(page) if wanted.meets(found.entry, found.place)]
+            except (ValueError, TypeError):
+                raise ConfigError(f"{self.file}: an entry is damaged") from None
+            yield from page
 
-    def _columns(self) -> str:
-        """The fields' columns, NULL for those that the version which wrote the file did not know."""
-        known = {row[1] for row in self._rows("PRAGMA table_info(entries)", [])}
-        return ", ".join(f'"{name}"' if name in known else "NULL" for name in FIELDS)
-
-    def _rows(self, query: str, values: list[Any]) -> list[Any]:
+    def _rows(self, query: str, *values: Any) -> Iterator[tuple[Any, ...]]:
         import sqlite3
 
         try:
             if self._database is None:
                 if not self.file.exists():
-                    return []
+                    return
                 self._database = sqlite3.connect(f"{self.file.absolute().as_uri()}?mode=rw", uri=True, timeout=5.0)
                 self._database.execute("PRAGMA query_only = ON")
                 (version,) = self._database.execute("PRAGMA user_version").fetchone()
                 if version > VERSION:
                     raise ConfigError(f"{self.file}: written by a newer agproxy (format {version})")
-            return self._database.execute(query, [_encodable(value) for value in values]).fetchall()
+            yield from self._database.execute(query, values)
         except UnicodeDecodeError:  # of SQLite's complaint, which quotes a broken file
             raise ConfigError(f"{self.file}: database disk image is malformed") from None
         except sqlite3.Error as error:
-            if "no such table" in str(error):  # it was just made
-                return []
+            if "no such table" in str(error):  # it was just made, or is of an older format, and nothing has come since
+                return
             raise ConfigError(f"{self.file}: {error}") from None

@@ -399,8 +399,8 @@ def test_any_damaged_journal_is_read_or_refused_in_words_and_goes_on(damage):
                 lambda: reader.latest(Wanted(), 5),
                 lambda: reader.find("req"),
                 lambda: reader.find("\ud800"),
-                reader.last_number,
-                lambda: reader.bodies(1),
+                reader.last_place,
+                lambda: reader.bodies(100),
             ):
                 _, error = tried(read, errors=ConfigError)
                 assert error is None or str(error).startswith(str(file))

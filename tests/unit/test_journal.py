@@ -1,6 +1,7 @@
 """The journal's file: what comes back of an entry, who may read it, its bounds, and what a bad disk costs."""
 
 import asyncio
+import json
 import os
 import sqlite3
 import stat
@@ -112,7 +113,7 @@ def test_what_no_utf8_can_hold_costs_nobody_his_entry(file):
 
     with Reader(file) as reader:
         first, second = (found.entry for found in reader.latest(Wanted(), 10))
-    assert (first.model_asked, second.id) == ("gpt\\ud800", "b")
+    assert (first.model_asked, first.notices, second.id) == ("gpt\ud800", ("\udfff: ignored",), "b")
 
 
 def test_a_count_beyond_64_bits_costs_nobody_his_entry(file):
@@ -120,7 +121,7 @@ def test_a_count_beyond_64_bits_costs_nobody_his_entry(file):
 
     with Reader(file) as reader:
         first, second = (found.entry for found in reader.latest(Wanted(), 10))
-    assert (first.prompt_tokens, second.id) == (2**63 - 1, "b")
+    assert (first.prompt_tokens, second.id) == (2**63, "b")
 
 
 def test_a_word_that_no_utf8_can_hold_is_found_nowhere(file):
@@ -132,10 +133,11 @@ def test_a_word_that_no_utf8_can_hold_is_found_nowhere(file):
         assert reader.find("\udcff") == []
 
 
-def test_an_entry_that_the_disk_has_changed_is_told(file):
+@pytest.mark.parametrize("told", ["x", "7", '["a"]', '[["a"]]', "[[7]]", '[["a", 1, null, "", "", "GET", "/"]]'])
+def test_an_entry_that_the_disk_has_changed_is_told(file, told):
     write(file, entry("a", outcomes=("account=429",)))
     with closing(sqlite3.connect(file)) as database, database:
-        database.execute("UPDATE entries SET outcomes = 'x'")
+        database.execute("UPDATE pages SET told = ?", (told,))
 
     with pytest.raises(ConfigError, match=r"journal\.sqlite3: an entry is damaged"):
         ids(file)
@@ -163,7 +165,7 @@ def test_what_is_wanted_is_found_and_in_order(file):
 def test_what_came_after_a_place_is_read_alone(file):
     write(file, entry("a"))
     with Reader(file) as reader:
-        last, before = reader.last_number(), reader.changes()
+        last, before = reader.last_place(), reader.changes()
         assert reader.after(Wanted(), last) == []
         write(file, entry("b"), entry("c", status=500))
         assert reader.changes() != before
@@ -195,7 +197,7 @@ def test_only_its_owner_may_read_it(file):
 def test_no_file_is_an_empty_one_and_reading_makes_none(file):
     assert ids(file) == []
     with Reader(file) as reader:
-        assert (reader.last_number(), reader.find("a"), reader.bodies(1), reader.changes()) == (0, [], None, 0)
+        assert (reader.last_place(), reader.find("a"), reader.bodies(1), reader.changes()) == (0, [], None, 0)
     write(file)
     assert not file.exists()
 
@@ -205,7 +207,8 @@ def test_no_file_is_an_empty_one_and_reading_makes_none(file):
 
 def test_what_is_too_old_goes(file):
     old = [entry(f"old{number}", at=NOW - 8 * DAY) for number in range(2500)]
-    write(file, *old, entry("young", at=NOW - 6 * DAY))
+    write(file, *old)
+    write(file, entry("young", at=NOW - 6 * DAY))
     write(file, entry("new"))
 
     assert ids(file) == ["young", "new"]
@@ -280,7 +283,7 @@ def test_a_bug_in_writing_costs_the_batch_and_not_the_room_for_later_bodies(file
     assert asyncio.run(main()).dropped == 1
     assert ids(file) == ["b"]
     with Reader(file) as reader:
-        assert reader.bodies(1)["request"]["body"] == "x" * 800
+        assert reader.bodies(reader.find("b")[0].place)["request"]["body"] == "x" * 800
     assert "a bug" in caplog.text
     assert "1 entries were dropped" in caplog.text
 
@@ -303,7 +306,7 @@ def test_too_many_bodies_are_dropped_and_their_entries_stay(file, monkeypatch, c
     assert ids(file) == ["a", "b", "c"]
     dropped = "[agproxy: dropped, 800 bytes: too much was under way]"
     with Reader(file) as reader:
-        bodies = [reader.bodies(number)["request"]["body"] for number in (1, 2, 3)]
+        bodies = [reader.bodies(reader.find(id)[0].place)["request"]["body"] for id in "abc"]
     assert bodies == ["x" * 800, dropped, "z" * 800]
     assert "b: the bodies were dropped" in caplog.text
 
@@ -332,18 +335,33 @@ def test_a_file_of_a_newer_format_is_left_alone(file, monkeypatch):
         ids(file)
 
 
-def test_fields_that_an_older_version_did_not_know_are_added(file):
-    write(file, entry("a", trace="ab"))
-    with closing(sqlite3.connect(file)) as database:
-        database.execute("ALTER TABLE entries DROP COLUMN trace")
-        database.execute("ALTER TABLE entries ADD COLUMN of_tomorrow")
-        database.commit()
-    assert ids(file) == ["a"]
-
-    write(file, entry("b", trace="cd"))
+def test_fields_that_an_older_version_did_not_know_are_empty_and_those_of_a_later_one_left_out(file):
+    write(file, entry("a", notices=("x",)))
+    with closing(sqlite3.connect(file)) as database, database:
+        (told,) = database.execute("SELECT told FROM pages").fetchone()
+        (row,) = json.loads(told)
+        later, older = [*row, "of tomorrow"], ["b", *row[1 : FIELDS.index("status") + 1]]
+        database.execute("UPDATE pages SET told = ?", (json.dumps([later, older]),))
 
     with Reader(file) as reader:
-        assert [found.entry.trace for found in reader.latest(Wanted(), 10)] == [None, "cd"]
+        assert [found.entry for found in reader.latest(Wanted(), 10)] == [entry("a", notices=("x",)), entry("b")]
+
+
+def test_a_file_of_the_older_format_is_kept_under_another_name(file, caplog):
+    file.parent.mkdir()
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("CREATE TABLE entries (number INTEGER PRIMARY KEY, id)")
+        database.execute("INSERT INTO entries (id) VALUES ('old')")
+        database.execute("PRAGMA user_version = 1")
+    assert ids(file) == []
+
+    journal = write(file, entry("new"))
+
+    (kept,) = file.parent.glob("journal.sqlite3.old-*")
+    with closing(sqlite3.connect(kept)) as database:
+        assert database.execute("SELECT id FROM entries").fetchall() == [("old",)]
+    assert (ids(file), journal.dropped) == (["new"], 0)
+    assert "written by an older agproxy" in caplog.text
 
 
 # --- several at once -------------------------------------------------------------------------------------------
@@ -394,8 +412,11 @@ def test_a_request_that_another_process_is_just_writing_is_waited_for(file):
     assert asyncio.run(main()).id == "req_theirs"
 
 
-def test_every_field_has_its_column(file):
-    write(file, entry())
-    with closing(sqlite3.connect(file)) as database:
-        columns = [row[1] for row in database.execute("PRAGMA table_info(entries)")]
-    assert columns == ["number", *FIELDS]
+def test_the_fields_keep_the_order_in_which_files_have_them():
+    """Only behind the last one may there come another."""
+    assert (
+        *("id", "at", "client", "peer", "protocol", "method", "path", "action", "is_stream", "model_asked", "model"),
+        *("account", "attempts", "outcomes", "status", "error", "message", "bytes_in", "bytes_out", "prompt_tokens"),
+        *("cached_tokens", "output_tokens", "reasoning_tokens", "first_byte_seconds", "total_seconds"),
+        *("waited_seconds", "notices", "trace", "steps"),
+    ) == FIELDS
