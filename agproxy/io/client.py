@@ -97,6 +97,11 @@ class _Answer:
     # -- the gateway's side
 
     async def read(self) -> bytes:
+        is_whole = self._connection is None and self._error is None and self._feed is None
+        if is_whole and self._kept_bytes <= self._config.max_upstream_body_bytes:  # it has come with its head
+            self._feed = _ignore
+            self._is_used = True
+            return self._take_kept()
         body = BytesIO()
 
         def keep(data: bytes) -> None:
@@ -119,10 +124,12 @@ class _Answer:
                 feed(self._take_kept())
             if self._error is None and self._connection is not None:
                 self._connection.update_reading()
-                await self._wait()
+                self._waiter = asyncio.get_running_loop().create_future()
+                await self._waiter
             if self._error is not None:
                 raise self._error
         finally:
+            self._waiter = None
             if reply is not None:
                 reply.follow(None)
             self.close()
@@ -155,21 +162,16 @@ class _Answer:
     async def wait_for_head(self) -> None:
         """Returns when the head is there; raises what came instead."""
         is_good = False  # also false where the head comes and the waiting task is cancelled in the same moment
+        self._waiter = asyncio.get_running_loop().create_future()
         try:
-            await self._wait()
+            await self._waiter
             if self._error is not None:
                 raise self._error
             is_good = True
         finally:
+            self._waiter = None
             if not is_good:
                 self.close()
-
-    async def _wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -358,8 +360,8 @@ class _Connection(asyncio.BufferedProtocol):
 
     # -- an exchange
 
-    async def ask(self, method: str, head: bytes, body: bytes, deadline: float) -> _Answer:
-        """Send the request and wait for the head of its answer."""
+    def ask(self, method: str, head: bytes, body: bytes, deadline: float) -> _Answer:
+        """Send the request. Its answer's head is to be waited for."""
         assert self._transport is not None
         answer = self._answer = _Answer(self, self._config, deadline)
         self._has_bytes = False
@@ -370,7 +372,6 @@ class _Connection(asyncio.BufferedProtocol):
         self._send_on()
         self._unsent = self._count_unsent()
         self._arm()
-        await answer.wait_for_head()
         return answer
 
     def pause_writing(self) -> None:
@@ -557,14 +558,20 @@ class _Pool:
         """Whether who wants a connection has to wait for somebody else's."""
         return self._open >= self._limit and not self._resting
 
+    def take(self) -> _Connection | None:
+        """A resting connection, if there is one."""
+        while self._resting:
+            connection = self._resting.pop()  # the one used last: the others may then expire
+            if connection.is_fit:
+                return connection
+            connection.abort()
+        return None
+
     async def acquire(self, *, fresh: bool) -> _Connection | None:
         """A resting connection, or None: a place for a new one, which counts until `forget` or `free`."""
         while True:
-            while self._resting and not fresh:
-                connection = self._resting.pop()  # the one used last: the others may then expire
-                if connection.is_fit:
-                    return connection
-                connection.abort()
+            if not fresh and (connection := self.take()) is not None:
+                return connection
             if self._open >= self._limit and self._resting:
                 self._resting.pop(0).abort()
             if self._open < self._limit:
@@ -660,14 +667,18 @@ class Client:
         """
         deadline = asyncio.get_running_loop().time() + self._config.total_timeout_seconds
         origin, head = self._prepare(call)
-        connection = await self._connect(origin, fresh=False)
+        connection = self._rested(origin) or await self._connect(origin, fresh=False)
+        answer = connection.ask(call.method, head, call.body, deadline)
         try:
-            return await connection.ask(call.method, head, call.body, deadline)
+            await answer.wait_for_head()
+            return answer
         except _Stale:
             pass
         # Once: a fresh connection cannot be stale, so what it raises is the answer.
         connection = await self._connect(origin, fresh=True)
-        return await connection.ask(call.method, head, call.body, deadline)
+        answer = connection.ask(call.method, head, call.body, deadline)
+        await answer.wait_for_head()
+        return answer
 
     async def close(self) -> None:
         """Cut every connection and wait until all are gone."""
@@ -723,11 +734,19 @@ class Client:
 
     # -- connections
 
+    def _rested(self, origin: Origin) -> _Connection | None:
+        """A connection that rests, and is free for one call."""
+        pool = self._pools.get(origin)
+        if pool is None or self._is_closed:
+            return None
+        self._dialer.check(origin)  # a connection that rests may lead to what the configuration has no more
+        return pool.take()
+
     async def _connect(self, origin: Origin, *, fresh: bool) -> _Connection:
         """A connection that is free for one call: a resting one, or a new one."""
         if self._is_closed:
             raise _shutting_down()
-        self._dialer.check(origin)  # a connection that rests may lead to what the configuration has no more
+        self._dialer.check(origin)
         pool = self._pools.get(origin)
         if pool is None:
             pool = self._pools[origin] = _Pool(self._config.max_upstream_connections)

@@ -27,6 +27,7 @@ T = TypeVar("T")
 class _Older(Exception):
     """The file is of a format that this version writes no more."""
 
+
 _LOCK_SECONDS = 10.0  # another process that writes to the same file does so for milliseconds
 _FREED_PAGES = 4000  # of the file, given back to the disk at a time
 

@@ -14,7 +14,7 @@ import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import certifi
@@ -41,11 +41,15 @@ class Origin:
     host: str
     port: int
     proxy: Proxy | None
+    place: str = field(init=False, compare=False)
+    """Host and port as the Host header has them."""
 
-    @property
-    def place(self) -> str:
-        """Host and port as the Host header has them."""
-        return join_host(self.host, None if self.port == PORTS[self.scheme] else self.port)
+    def __post_init__(self) -> None:
+        place = join_host(self.host, None if self.port == PORTS[self.scheme] else self.port)
+        object.__setattr__(self, "place", place)
+
+    def __hash__(self) -> int:
+        return hash(self.place)  # that of four values costs each request 1 us
 
 
 class Dialer:

@@ -4,6 +4,7 @@ Knows which client carries a call. Proxies differ, everything else of the settin
 rests is never used through another proxy than its own.
 """
 
+from collections.abc import Awaitable
 from dataclasses import replace
 
 from ..config import Config
@@ -38,14 +39,14 @@ class Lines:
         """Connections that stand."""
         return sum(client.open for client in (self._usual, *self._through.values()))
 
-    async def send(self, call: Call) -> UpstreamReply:
+    def send(self, call: Call) -> Awaitable[UpstreamReply]:
         """The answer to a call, as `Client.send` has it."""
         if not call.proxy:
-            return await self._usual.send(call)
+            return self._usual.send(call)
         client = self._through.get(call.proxy)
         if client is None:
             client = self._through[call.proxy] = Client(replace(self._config, upstream_proxy=call.proxy), self._egress)
-        return await client.send(call)
+        return client.send(call)
 
     async def close(self) -> None:
         """Cut every connection."""

@@ -372,6 +372,12 @@ class _Connection(asyncio.BufferedProtocol):
             self._path = self._path or path_of(raw)
             self._refuse(error)
             return
+        length = self._left
+        if length is not None and length <= len(self._input) and self._inflater is None:  # whole, as nearly all come
+            body = bytes(self._input[:length])
+            del self._input[:length]
+            self._run(body)
+            return
         self._tail = b""
         self._phase = _Phase.BODY
         self._set_deadline(self._hurried(self._config.body_timeout_seconds))
@@ -409,7 +415,9 @@ class _Connection(asyncio.BufferedProtocol):
             is_whole = self._take_chunks(data) if self._left is None else self._take_bytes(data, self._left)
             if is_whole:
                 self._check_end()
-                self._run()
+                # BytesIO hands out what it holds: a large body is not copied once more.
+                body, self._body = self._body.getvalue(), BytesIO()
+                self._run(body)
         except h11.RemoteProtocolError as error:
             self._refuse(HttpRefused(describe(error)))
         except HttpRefused as error:
@@ -470,10 +478,8 @@ class _Connection(asyncio.BufferedProtocol):
             self._head.headers = tuple(pair for pair in self._head.headers if pair[0] not in gone)
             self._inflater = None
 
-    def _run(self) -> None:
+    def _run(self, body: bytes) -> None:
         """Hand the request to the handler."""
-        body = self._body.getvalue()  # BytesIO hands out what it holds: a large body is not copied once more
-        self._body = BytesIO()
         head = self._head
         assert head is not None
         request = HttpRequest(
