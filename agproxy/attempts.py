@@ -9,7 +9,7 @@ outcome of the latest requests is kept in a journal, for `GET /v1/agproxy/why/{r
 import asyncio
 import logging
 import random
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -57,19 +57,15 @@ class Journal:
     """What was decided for the latest requests, by request id."""
 
     def __init__(self, most: int = _MOST_REQUESTS) -> None:
-        self._most = most
-        self._requests: OrderedDict[str, list[Step]] = OrderedDict()
+        self._requests: deque[tuple[str, list[Step]]] = deque(maxlen=most)
 
     def keep(self, request_id: str, steps: list[Step]) -> None:
         """Remember a request's steps, to which its attempts add."""
-        self._requests[request_id] = steps
-        if len(self._requests) > self._most:
-            self._requests.popitem(last=False)
+        self._requests.append((request_id, steps))
 
     def find(self, request_id: str) -> list[Step] | None:
         """The steps of a request, None where it is not remembered."""
-        steps = self._requests.get(request_id)
-        return None if steps is None else list(steps)
+        return next((list(steps) for id, steps in reversed(self._requests) if id == request_id), None)
 
 
 @dataclass(slots=True)
@@ -149,7 +145,7 @@ class Attempts:
             else:
                 self._pool.end(ticket, self._now(), None)
                 self._wake()
-                self._note(run, event="answered", account=account.id)
+                self._note(run, "answered", account.id)
                 return result
 
     def _failed(self, run: _Run, ticket: Ticket, error: GatewayError) -> GatewayError | None:
@@ -161,8 +157,8 @@ class Attempts:
         progress.outcomes.append(f"{account.id}={error.status}")
         self._note(
             run,
-            event="failed",
-            account=account.id,
+            "failed",
+            account.id,
             status=error.status,
             why=cause.value if cause is not None else error.code or type(error).__name__,
             message=error.message,
@@ -369,20 +365,24 @@ class Attempts:
     # --- the journal
 
     def _note_pick(self, run: _Run, pick: Pick, **more: Any) -> None:
-        if pick.account is not None and not more:
-            event, more = "picked", {"account": pick.account.id}
-        else:
-            event = "waits" if more else "nobody"
         if pick.skips:
             more["skipped"] = [{"account": id, "why": why} for id, why in pick.skips]
-        self._note(run, event=event, **more)
+        if pick.account is not None and "wait_seconds" not in more:
+            self._note(run, "picked", pick.account.id, **more)
+        else:
+            self._note(run, "waits" if "wait_seconds" in more else "nobody", **more)
 
-    def _note(self, run: _Run, **step: Any) -> None:
+    def _note(self, run: _Run, event: str, account: str | None = None, **more: Any) -> None:
         steps = run.progress.steps
         if not steps:
             self.journal.keep(run.progress.request.id, steps)
         if len(steps) < _MOST_STEPS:
-            steps.append({"at": round(self._now(), 3), "model": run.model, **step})
+            step: Step = {"at": round(self._now(), 3), "model": run.model, "event": event}
+            if account is not None:
+                step["account"] = account
+            if more:
+                step |= more
+            steps.append(step)
 
 
 def _call(futures: set[asyncio.Future[None]]) -> None:

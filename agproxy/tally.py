@@ -27,10 +27,11 @@ class _Slot:
 
     def __init__(self) -> None:
         self.counts = [0] * len(_SUMS)
-        self.latency: dict[str, int] = {}
+        self.latency: dict[int, int] = {}
 
     def told(self) -> JsonObject:
-        return {"latency": self.latency, **dict(zip(_SUMS, self.counts, strict=True))}
+        latency = {str(number): count for number, count in self.latency.items()}  # as JSON has them
+        return {"latency": latency, **dict(zip(_SUMS, self.counts, strict=True))}
 
 
 class Tally:
@@ -58,8 +59,8 @@ class Tally:
         slot.counts[3] += entry.cached_tokens
         slot.counts[4] += entry.output_tokens
         if entry.attempts and entry.status < 400:
-            name = str(_class_of(entry.total_seconds))
-            slot.latency[name] = slot.latency.get(name, 0) + 1
+            number = _class_of(entry.total_seconds)
+            slot.latency[number] = slot.latency.get(number, 0) + 1
         if entry.outcomes or entry.account is not None:
             self._count_accounts(entry)
 

@@ -80,7 +80,8 @@ def receive(pieces: Sequence[bytes], **settings: Any) -> tuple[Any, ...]:
         body = bytearray()
 
         async def ask() -> tuple[Any, ...]:
-            answer = await connection.ask("GET", b"", b"", 1e9)
+            answer = connection.ask("GET", b"", b"", 1e9)
+            await answer.wait_for_head()
             await answer.pump(body.extend)
             return answer.status, answer.headers
 

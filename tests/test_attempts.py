@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 from fakes import FakeReply, Scripted, ask
 
+from agproxy.attempts import Journal
 from agproxy.config import Config
 from agproxy.gateway import Gateway
 from agproxy.http11 import HttpRequest
@@ -425,7 +426,7 @@ def test_why_is_for_who_has_a_key_even_where_requests_need_none():
 
 def test_the_journal_is_bounded():
     front = gateway(Upstream(), "a")
-    front._upstream.attempts.journal._most = 3
+    front._upstream.attempts.journal = Journal(3)
     for number in range(5):
         asyncio.run(chat(front, id=f"req_{number}"))
 

@@ -207,6 +207,7 @@ def test_what_is_written_is_what_h11_reads():
         ("x", "a\0"),
         ("x", "€"),
         ("x: y", "z"),
+        ("x:y", "z"),
         ("x\r\ny", "z"),
         ("", "z"),
         ("x y", "z"),

@@ -20,12 +20,12 @@ from ..http11 import Headers
 
 _TOKEN = "[-!#$%&'*+.^_`|~0-9A-Za-z]+"
 # h11's idea of a value: no line ends, no NUL, and no white space but blanks and tabs. Both ends are trimmed later.
-_FIELDS = rf"(?:{_TOKEN}:[^\0\n\r\v\f]*\r\n)*"
-_REQUEST = re.compile(rf"({_TOKEN}) (/[!-~]*) HTTP/1\.1\r\n({_FIELDS})\r\n")
-_STATUS = re.compile(rf"HTTP/1\.1 ([2-5][0-9][0-9])(?: [\t\x20-\x7e]*)?\r\n({_FIELDS})\r\n")
+_LINE = re.compile(rf"({_TOKEN}):([^\0\n\r\v\f]*)")
+_LINES = re.compile(rf"(?:{_LINE.pattern}\r\n)*")
+_REQUEST = re.compile(rf"({_TOKEN}) (/[!-~]*) HTTP/1\.1")
+_STATUS = re.compile(r"HTTP/1\.1 ([2-5][0-9][0-9])(?: [\t\x20-\x7e]*)?")
 _REQUEST_LINE = re.compile(rf"{_TOKEN} [!-~]+")
-_LEGAL_FIELDS = re.compile(_FIELDS)
-_NAMES = re.compile(f"(?:{_TOKEN})?")
+_NAME = re.compile(_TOKEN)
 _LENGTH = re.compile("[0-9]{1,18}")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
 _CHUNK_BEGUN = re.compile(rb"[0-9A-Fa-f]{1,15}\r?|0+\r\n\r?")
@@ -36,16 +36,26 @@ _REASONS = {int(status): status.phrase for status in http.HTTPStatus}
 
 
 @lru_cache(maxsize=1024)
-def _field(line: str) -> tuple[str, str]:
-    name, _, value = line.partition(":")
-    return intern(name.lower()), value.strip(" \t")
+def _field(line: str) -> tuple[str, str] | None:
+    """Name and value of a header's line, None where it is not plain."""
+    match = _LINE.fullmatch(line)
+    return None if match is None else (intern(match[1].lower()), match[2].strip(" \t"))
 
 
-def _split(fields: str) -> list[tuple[str, str]]:
-    """The headers of a head's lines. A client says nearly all of them in each request again, so short ones are kept:
-    looking one up takes a tenth of taking it apart."""
-    lines = fields[:-2].split("\r\n")
-    return [_field(line) if len(line) <= _MOST_KEPT_CHARACTERS else _field.__wrapped__(line) for line in lines]
+def _split(head: str, start: re.Pattern[str]) -> tuple[re.Match[str], list[tuple[str, str]]] | None:
+    """The first line of a whole head, and its headers; None where they are not plain. A client says nearly all of them
+    in each request again, so short lines are kept: looking one up takes a tenth of taking it apart."""
+    first, *lines = head[:-4].split("\r\n")
+    match = start.fullmatch(first)
+    if match is None or not lines:
+        return None
+    headers = []
+    for line in lines:
+        field = _field(line) if len(line) <= _MOST_KEPT_CHARACTERS else _field.__wrapped__(line)
+        if field is None:
+            return None
+        headers.append(field)
+    return match, headers
 
 
 # --- requests --------------------------------------------------------------------------------------------------
@@ -53,10 +63,10 @@ def _split(fields: str) -> list[tuple[str, str]]:
 
 def read_request(raw: bytes) -> tuple[str, str, Headers, int] | None:
     """Method, target, headers and body length of a client's whole head; None where h11 must judge it."""
-    match = _REQUEST.fullmatch(raw.decode("latin-1"))
-    if match is None or not match[3]:
+    found = _split(raw.decode("latin-1"), _REQUEST)
+    if found is None:
         return None
-    headers = _split(match[3])
+    match, headers = found
     hosts = 0
     length = ""
     for name, value in headers:
@@ -91,11 +101,20 @@ def write_answer(status: int, headers: Sequence[tuple[str, str]]) -> bytes:
 
 def _write_fields(headers: Sequence[tuple[str, str]]) -> str:
     fields = "".join([f"{name}: {value}\r\n" for name, value in headers])
-    names = "".join([name for name, _ in headers])
-    # Three looks at the whole instead of two at each: all names are tokens, all lines are fields, and none is two.
-    if not (_NAMES.fullmatch(names) and _LEGAL_FIELDS.fullmatch(fields)) or fields.count("\n") != len(headers):
+    values = "".join([value for _, value in headers])
+    # Looks at the whole instead of one at each: all names are tokens, and no value can end its line.
+    is_legal = _are_names(tuple([name for name, _ in headers])) and (
+        (values.isascii() and values.isprintable())
+        or (_LINES.fullmatch(fields) is not None and fields.count("\n") == len(headers))
+    )
+    if not is_legal:
         raise ValueError("a character that may not stand in a header")
     return fields
+
+
+@lru_cache(maxsize=256)
+def _are_names(names: tuple[str, ...]) -> bool:
+    return all(map(_NAME.fullmatch, names))
 
 
 # --- answers ---------------------------------------------------------------------------------------------------
@@ -164,10 +183,10 @@ class AnswerReader:
         end = data.find(b"\r\n\r\n") + 4
         if not 4 <= end <= self._limit or self._method == "HEAD":
             return 0
-        match = _STATUS.fullmatch(data[:end].decode("latin-1"))
-        if match is None or not match[2]:
+        found = _split(data[:end].decode("latin-1"), _STATUS)
+        if found is None:
             return 0
-        headers = _split(match[2])
+        match, headers = found
         framing = 0
         keeps_alive = True
         for name, value in headers:

@@ -4,6 +4,7 @@ Knows hosts, paths, the header of a credential, and in what the bodies differ. C
 Google's own command-line tool, without any promise; agproxy speaks it for tokens that the user brings.
 """
 
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -58,6 +59,7 @@ def auth(target: Target) -> Headers:
     return tuple(headers)
 
 
+@lru_cache(maxsize=256)
 def quoted(word: str) -> str:
     """A word that others chose, so that it stays in its place of a URL. JSON may hold half a surrogate, UTF-8 not."""
     return quote(word, safe="", errors="replace")
