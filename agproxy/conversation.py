@@ -165,6 +165,10 @@ class Sampling:
     top_logprobs: int | None = None
 
 
+USUAL_SAMPLING = Sampling()
+"""Upstream's own, where a client asks for nothing."""
+
+
 class Format(Enum):
     TEXT = "text"
     JSON = "json"
@@ -214,7 +218,7 @@ class Request:
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    sampling: Sampling = Sampling()
+    sampling: Sampling = USUAL_SAMPLING
     output: Output = Output()
     thinking: Thinking = Thinking()
     service_tier: str | None = None
@@ -417,23 +421,23 @@ class Folder:
                 raise IllegalOrderError(f"MessageEnded with choices {unended} still under way")
             self._end = event
             return
-        state = self._states.get(event.choice, "between")
-        try:
-            self._states[event.choice] = ORDER[state][type(event)]
-        except KeyError:
-            raise IllegalOrderError(f"{type(event).__name__} while {state}") from None
-        match event:
-            case PartStarted(choice=choice, part=part):
-                self._open[choice] = (part, [])
-            case PartDelta(choice=choice, text=text):
-                self._open[choice][1].append(text)
-            case PartEnded(choice=choice):
-                part, pieces = self._open.pop(choice)
-                self._parts.setdefault(choice, []).append(_with_text(part, pieces))
-            case ChoiceEnded(choice=choice):
-                self._ends[choice] = event
-            case _:
-                assert_never(event)
+        choice = event.choice
+        state = self._states.get(choice, "between")
+        following = ORDER[state].get(type(event))
+        if following is None:
+            raise IllegalOrderError(f"{type(event).__name__} while {state}")
+        self._states[choice] = following
+        if isinstance(event, PartDelta):
+            self._open[choice][1].append(event.text)
+        elif isinstance(event, PartStarted):
+            self._open[choice] = (event.part, [])
+        elif isinstance(event, PartEnded):
+            part, pieces = self._open.pop(choice)
+            self._parts.setdefault(choice, []).append(_with_text(part, pieces))
+        elif isinstance(event, ChoiceEnded):
+            self._ends[choice] = event
+        else:
+            assert_never(event)
 
     def result(self, ended: int | None = None) -> Response:
         """The whole answer. ended: Unix seconds, where the events do not say it."""
@@ -443,7 +447,7 @@ class Folder:
             response_id=self._start.response_id,
             model=self._start.model,
             choices=tuple(
-                Choice(parts=tuple(self._parts.get(index, ())), end=end) for index, end in sorted(self._ends.items())
+                [Choice(parts=tuple(self._parts.get(index, ())), end=self._ends[index]) for index in sorted(self._ends)]
             ),
             usage=self._end.usage,
             notices=self._end.notices,

@@ -14,13 +14,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
+from operator import is_
 
-from .conversation import Media, Part, Request, Role, ToolCall, ToolResult
+from .conversation import Media, Part, Request, Role, ToolCall, ToolResult, Turn
 from .errors import StateUnavailable
 from .records import Get, Put, Record, Store
 
 _KIND = "signature"
 _KEPT_SECONDS = 86400
+_SIGNED = (ToolCall, Media)
 
 
 def _key(part: Part) -> str | None:
@@ -73,7 +75,7 @@ class SignatureMemory:
     def missing(self, request: Request, model: str) -> list[str]:
         """The keys of parts that came without a signature, and of which none is remembered."""
         parts = (part for turn in request.turns if turn.role is Role.MODEL for part in turn.parts)
-        bare = (part for part in parts if isinstance(part, ToolCall | Media) and part.opaque is None)
+        bare = (part for part in parts if isinstance(part, _SIGNED) and part.opaque is None)
         keys = (key for part in bare if (key := _key(part)) is not None)
         return [key for key in dict.fromkeys(keys) if (model, key) not in self._known]
 
@@ -83,14 +85,19 @@ class SignatureMemory:
             return request
 
         def restored(part: Part) -> Part:
-            if not isinstance(part, ToolCall | Media) or part.opaque is not None:
+            if not isinstance(part, _SIGNED) or part.opaque is not None:
                 return part
             key = _key(part)
             known = None if key is None else self._known.get((model, key))
             return part if known is None else replace(part, opaque=known)
 
-        turns = tuple(replace(turn, parts=tuple(map(restored, turn.parts))) for turn in request.turns)
-        return replace(request, turns=turns)
+        def of_turn(turn: Turn) -> Turn:
+            if turn.role is not Role.MODEL:
+                return turn
+            parts = tuple(map(restored, turn.parts))
+            return turn if all(map(is_, parts, turn.parts)) else replace(turn, parts=parts)
+
+        return replace(request, turns=tuple(map(of_turn, request.turns)))
 
 
 class SharedSignatures:

@@ -94,10 +94,9 @@ def as_text(value: Any, default: str = "") -> str:
 
 def _count(value: Any) -> int:
     """A token count or an index; int64 may come as a string. 0 for all else."""
-    if isinstance(value, str) and value.isdecimal() and len(value) <= 19:
+    if type(value) is str and value.isdecimal() and len(value) <= 19:
         value = int(value)
-    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _INT64_MAX
-    return value if is_count else 0
+    return value if type(value) is int and 0 <= value <= _INT64_MAX else 0
 
 
 def _logprob(value: Any) -> float:
@@ -107,14 +106,16 @@ def _logprob(value: Any) -> float:
     return _LOGPROB_OF_NEVER if value == "-Infinity" else 0.0
 
 
-def _of_modality(details: Any, modality: str) -> int:
+def _by_modality(details: Any) -> tuple[int, int]:
+    """Tokens of (audio, images)."""
     if not details:
-        return 0
-    return sum(
-        _count(as_dict(detail).get("tokenCount"))
-        for detail in as_list(details)
-        if as_dict(detail).get("modality") == modality
-    )
+        return 0, 0
+    counts = {"AUDIO": 0, "IMAGE": 0}
+    for detail in map(as_dict, as_list(details)):
+        modality = detail.get("modality")
+        if modality in ("AUDIO", "IMAGE"):
+            counts[modality] += _count(detail.get("tokenCount"))
+    return counts["AUDIO"], counts["IMAGE"]
 
 
 def decode_usage(usage: dict[str, Any]) -> Usage:
@@ -125,15 +126,17 @@ def decode_usage(usage: dict[str, Any]) -> Usage:
     output = visible + thoughts
     if thoughts and _count(usage.get("totalTokenCount")) == prompt + visible:
         output = visible  # early 2.5 previews counted thoughts among the candidates' tokens
+    prompt_audio, prompt_images = _by_modality(usage.get("promptTokensDetails"))
+    output_audio, output_images = _by_modality(usage.get("candidatesTokensDetails"))
     return Usage(
         prompt_tokens=prompt,
         cached_tokens=_count(usage.get("cachedContentTokenCount")),
         output_tokens=output,
         reasoning_tokens=thoughts,
-        prompt_audio_tokens=_of_modality(usage.get("promptTokensDetails"), "AUDIO"),
-        prompt_image_tokens=_of_modality(usage.get("promptTokensDetails"), "IMAGE"),
-        output_audio_tokens=_of_modality(usage.get("candidatesTokensDetails"), "AUDIO"),
-        output_image_tokens=_of_modality(usage.get("candidatesTokensDetails"), "IMAGE"),
+        prompt_audio_tokens=prompt_audio,
+        prompt_image_tokens=prompt_images,
+        output_audio_tokens=output_audio,
+        output_image_tokens=output_images,
     )
 
 
@@ -498,10 +501,12 @@ class StreamDecoder:
         elif message is None:
             message = f"The answer was blocked by Gemini ({reason})."
         self._start(events)
-        text = "".join(choice.text)
         citations: tuple[Citation, ...] = ()
+        searches: tuple[str, ...] = ()
         if choice.grounding or choice.sources:
-            citations = citations_of(text, choice.grounding, choice.sources)
+            citations = citations_of("".join(choice.text), choice.grounding, choice.sources)
+            queries = as_list(choice.grounding.get("webSearchQueries"))
+            searches = tuple(query for query in queries if isinstance(query, str))
         events.append(
             ChoiceEnded(
                 choice=index + self._offset,
@@ -509,9 +514,7 @@ class StreamDecoder:
                 raw_finish=reason,
                 message=message,
                 citations=citations,
-                searches=tuple(
-                    query for query in as_list(choice.grounding.get("webSearchQueries")) if isinstance(query, str)
-                ),
+                searches=searches,
                 logprobs=None if choice.logprobs is None else tuple(choice.logprobs),
             )
         )

@@ -12,6 +12,7 @@ from typing import assert_never
 
 from ... import jsontext
 from ...conversation import (
+    USUAL_SAMPLING,
     Code,
     CodeOutput,
     Format,
@@ -26,6 +27,7 @@ from ...conversation import (
     Reasoning,
     Request,
     Role,
+    Sampling,
     Text,
     Thinking,
     ToolCall,
@@ -52,6 +54,8 @@ _DETAILS = {"low": "MEDIA_RESOLUTION_LOW", "high": "MEDIA_RESOLUTION_HIGH", "ori
 _RESULT_MEDIA = frozenset({"image/png", "image/jpeg", "image/webp", "application/pdf", "text/plain"})
 _INT32_MAX = 0x7FFFFFFF
 _NO_NAMES: frozenset[str] = frozenset()  # one for all: each empty set takes 216 bytes of every open stream
+_NO_MAP = NameMap(())
+_CALLS = (ToolCall, ToolResult)
 
 FREEFORM_SCHEMA: JsonObject = {
     "type": "object",
@@ -94,9 +98,13 @@ class _Encoder:
         self._facts = models.facts(model)
         self._notices: list[Notice] = []
         self._restores: dict[str, Restore] = {}
-        functions = [tool for tool in request.tools if isinstance(tool, FunctionTool)]
-        self._functions = functions
-        self._names = NameMap([*(tool.name for tool in functions), *_names_in_history(request)])
+        self._functions = [tool for tool in request.tools if isinstance(tool, FunctionTool)]
+        # (number of the turn, part)
+        self._calls = [
+            (n, part) for n, turn in enumerate(request.turns) for part in turn.parts if isinstance(part, _CALLS)
+        ]
+        names = [*(tool.name for tool in self._functions), *(part.name for _, part in self._calls)]
+        self._names = NameMap(names) if names else _NO_MAP
 
     def encode(self) -> Encoded:
         request = self._request
@@ -147,17 +155,14 @@ class _Encoder:
     def _contents(self) -> list[JsonObject]:
         """Turns merged by role, each call's result right behind its turn, signatures where Gemini 3 wants them."""
         results: defaultdict[str | None, deque[tuple[int, ToolResult]]] = defaultdict(deque)
-        for index, turn in enumerate(self._request.turns):
-            for part in turn.parts:
-                if isinstance(part, ToolResult):
-                    results[part.call_id].append((index, part))
+        for index, call in self._calls:
+            if isinstance(call, ToolResult):
+                results[call.call_id].append((index, call))
         contents: list[JsonObject] = []
         pending: list[ToolCall] = []
 
         def answer_calls(before: int) -> None:
             """Put the results of the calls above into one user content, in call order."""
-            if not pending:
-                return
             parts: list[JsonObject] = []
             extra: list[JsonObject] = []
             for call in pending:
@@ -170,7 +175,7 @@ class _Encoder:
             role = "model" if turn.role is Role.MODEL else "user"
             if turn.role is Role.SYSTEM and self._policy.late_system == "hoist":
                 continue
-            if role == "user":
+            if role == "user" and pending:
                 answer_calls(index)
             parts = []
             for part in turn.parts:
@@ -187,7 +192,8 @@ class _Encoder:
                 contents[-1]["parts"] += parts
             else:
                 contents.append({"role": role, "parts": parts})
-        answer_calls(len(self._request.turns))
+        if pending:
+            answer_calls(len(self._request.turns))
         for left in results.values():
             for _, orphan in left:
                 self._note(f"the result of {orphan.name[:64]} belongs to no call of this conversation and was left out")
@@ -270,6 +276,8 @@ class _Encoder:
 
     def _tools(self) -> tuple[list[JsonObject], JsonObject]:
         request = self._request
+        if not request.tools:
+            return [], {}
         choice = request.tool_choice
         declarations = [self._declaration(tool) for tool in self._functions]
         hosted = [_HOSTED[tool.kind] for tool in request.tools if isinstance(tool, HostedTool)]
@@ -319,8 +327,16 @@ class _Encoder:
     # --- generationConfig
 
     def _generation_config(self, system: list[JsonObject]) -> JsonObject:
-        sampling = self._request.sampling
         config: JsonObject = {}
+        if self._request.sampling is not USUAL_SAMPLING:
+            self._sampling(self._request.sampling, config)
+        self._output(config, system)
+        thinking = self._thinking(self._request.thinking)
+        if thinking:
+            config["thinkingConfig"] = thinking
+        return config
+
+    def _sampling(self, sampling: Sampling, config: JsonObject) -> None:
         for name, value, param in (
             ("temperature", sampling.temperature, "temperature"),
             ("topP", sampling.top_p, "top_p"),
@@ -356,11 +372,6 @@ class _Encoder:
             config["responseLogprobs"] = True
             if sampling.top_logprobs:
                 config["logprobs"] = sampling.top_logprobs
-        self._output(config, system)
-        thinking = self._thinking(self._request.thinking)
-        if thinking:
-            config["thinkingConfig"] = thinking
-        return config
 
     def _output(self, config: JsonObject, system: list[JsonObject]) -> None:
         output = self._request.output
@@ -451,10 +462,6 @@ def _put_first(contents: list[JsonObject], parts: list[JsonObject]) -> None:
         contents.insert(0, {"role": "user", "parts": parts})
     else:
         contents[0]["parts"] = parts + [part for part in contents[0]["parts"] if part != {"text": ""}]
-
-
-def _names_in_history(request: Request) -> list[str]:
-    return [part.name for turn in request.turns for part in turn.parts if isinstance(part, ToolCall | ToolResult)]
 
 
 def _take(

@@ -6,7 +6,6 @@ in a chunk, `[DONE]` once and never after a failure. The hot path is a piece of 
 a head and a tail made once.
 """
 
-from dataclasses import dataclass
 from typing import Any, assert_never
 
 from ... import jsontext, sse
@@ -30,6 +29,7 @@ from ...conversation import (
 )
 from ...errors import GatewayError
 from ...jsontext import JsonObject
+from ...values import value_class
 from .._chat_shapes import FINISH, shift, visible_text
 from .._openai import chat_id, chat_usage, encode_error, fingerprint
 
@@ -71,7 +71,7 @@ def logprobs_object(end: ChoiceEnded) -> JsonObject | None:
     return {"content": content, "refusal": None}
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class _Shape:
     """What the request decides about the answer's form."""
 
@@ -150,9 +150,10 @@ def encode_response(response: Response, exchange: Exchange) -> JsonObject:
     choices = []
     for choice in response.choices:
         shown, inserts = _content(choice.parts, shape)
-        has_text = any(not isinstance(part, Reasoning | ToolCall) for part in choice.parts)
         calls = [part for part in choice.parts if isinstance(part, ToolCall)]
-        thoughts = "".join(part.text for part in choice.parts if isinstance(part, Reasoning))
+        reasoning = [part.text for part in choice.parts if isinstance(part, Reasoning)]
+        has_text = len(choice.parts) > len(calls) + len(reasoning)
+        thoughts = "".join(reasoning)
         refusal = refusal_text(choice.end)
         message: JsonObject = {
             "role": "assistant",

@@ -11,6 +11,7 @@ from typing import Any
 
 from ... import jsontext
 from ...conversation import (
+    USUAL_SAMPLING,
     Format,
     FunctionTool,
     Hosted,
@@ -206,7 +207,6 @@ _SAMPLING = frozenset(
         *("presence_penalty", "frequency_penalty", "logprobs", "top_logprobs"),
     }
 )
-_NO_SAMPLING = Sampling()
 _TOOLS = frozenset({"tools", "functions", "web_search_options"})
 
 
@@ -215,7 +215,7 @@ _TOOLS = frozenset({"tools", "functions", "web_search_options"})
 
 def _decode_sampling(body: JsonObject, notices: list[Notice]) -> Sampling:
     if _SAMPLING.isdisjoint(body):
-        return _NO_SAMPLING
+        return USUAL_SAMPLING
     limit = read.optional(body, "max_completion_tokens", read.integer, 1)
     older = read.optional(body, "max_tokens", read.integer, 1)
     if limit is None:
@@ -500,7 +500,9 @@ class _Messages:
         for index, value in enumerate(messages):
             path = f"messages[{index}]"
             message = read.obj(value, path)
-            role = read.one_of(read.required(message, "role", path + "."), path + ".role", _ROLES)
+            role = message.get("role")
+            if role not in _ROLES:
+                role = read.one_of(read.required(message, "role", path + "."), path + ".role", _ROLES)
             self._name_ignored(message, _MESSAGE, "messages[].")
             if role in ("system", "developer"):
                 texts = self._texts(read.required(message, "content", path + "."), path + ".content")
