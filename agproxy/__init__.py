@@ -14,7 +14,8 @@ circle (`tests/test_layers.py` holds this):
     frontends/*, backends/*                         one codec a protocol, pure
     simulator/*                                     a Gemini of its own, for offline use and tests
     aside, places, targets, attempts, probing, exchange,
-      ledger, media, resources, admin, gateway      exchanges with upstream: the only orchestration
+      ledger, media, catalog, resources, admin,     exchanges with upstream: the only orchestration
+      gateway
     io/*                                            sockets, files, logs: the only code that touches the world
     egress, scrape, embed                           wires the parts together, in whatever event loop is there
     cli/*                                           the command line

@@ -4,8 +4,6 @@ A client without such a key costs a request one comparison. Usage is counted fro
 model.
 """
 
-from collections.abc import Iterable
-
 from . import quotas
 from .auth import Client
 from .entries import Entry
@@ -89,6 +87,6 @@ def check_model(key: Key | None, asked: str, model: str) -> None:
         )
 
 
-def fallbacks_of(key: Key | None, asked: str, fallbacks: Iterable[str]) -> tuple[str, ...]:
+def fallbacks_of(key: Key | None, asked: str, fallbacks: tuple[str, ...]) -> tuple[str, ...]:
     """Those of a model's fallbacks that a key may use."""
-    return tuple(model for model in fallbacks if key is None or key.may_use(asked, model))
+    return fallbacks if key is None else tuple(model for model in fallbacks if key.may_use(asked, model))

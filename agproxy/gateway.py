@@ -6,7 +6,6 @@ Everything that touches the world comes in as an argument (`send`, `now`, `new_i
 a network. What happens with upstream is in `exchange`.
 """
 
-import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable
@@ -15,11 +14,10 @@ from functools import lru_cache, partial
 from urllib.parse import parse_qsl
 
 from . import __version__, admin, auth, browser, jsontext, models, openapi, routes
-from .account import GEMINI
 from .admin import Admin, Archive, ReadPage, Registry
 from .aside import LARGE_BYTES, Aside, RunInThread
 from .attempts import TokenSource
-from .backends import gemini
+from .catalog import Catalog
 from .clients import Clients, check_model, fallbacks_of
 from .config import Config
 from .conversation import Exchange, Notice, Request
@@ -37,7 +35,7 @@ from .frontends import FRONTENDS, KEEPERS, Frontend, Keeper, _openai
 from .http11 import JSON, UNIX, Headers, HttpRequest, HttpResponse, Reply, Send, header_safe, is_loopback
 from .keys import Key, Ring
 from .ledger import Ledger, Observer
-from .media import FetchAll, with_media
+from .media import FetchAll, names_urls, with_media
 from .places import Places
 from .pool import CACHE_FIRST, Account, Pool
 from .recording import Recording
@@ -49,12 +47,8 @@ log = logging.getLogger("agproxy.gateway")
 
 DEFAULT_FRONTEND = "openai_chat"
 _SYSTEM = "gateway"
-_MOST_NAME_CHARACTERS = 256
 _MODELS_CREATED = 1735689600  # no vendor says when a model was made; clients want a whole number
 _OWNER = "google"
-# The first client that asks for the model list waits this long for upstream's, the others not at all.
-_LIST_WAIT_SECONDS = 2.0
-_LIST_AGE_SECONDS = 600.0
 # A 429 without a time: what to tell clients such as Codex, which give up on a 429 that names none.
 _USUAL_WAIT_SECONDS = 5.0
 # A longer wait is no reason for an SDK to sleep within a call: it is told not to repeat.
@@ -200,10 +194,7 @@ class Gateway:
         self._routes = build_routes()
         # Finding a route in the table takes 12 us. Wrong paths raise and are not kept.
         self._match = lru_cache(maxsize=64)(partial(routes.match, self._routes))
-        self._listed: tuple[str, ...] = ()
-        self._listed_names: frozenset[str] = frozenset()
-        self._listed_at = float("-inf")
-        self._listing: asyncio.Task[None] | None = None
+        self._catalog = Catalog(self._upstream, clock)
 
     @property
     def config(self) -> Config:
@@ -223,7 +214,7 @@ class Gateway:
     @base_url.setter
     def base_url(self, base_url: str) -> None:
         self._upstream.base_url = base_url
-        self._listed_at = float("-inf")
+        self._catalog.forget()
 
     @property
     def pool(self) -> Pool:
@@ -250,7 +241,7 @@ class Gateway:
 
     def look_ahead(self) -> None:
         """Begin to ask what upstream lists, so that the first requests know it; nobody waits for it."""
-        self._refresh_list()
+        self._catalog.look()
 
     def stop_looking_on(self) -> None:
         """End the streams that would never end by themselves, before the others are waited for."""
@@ -263,9 +254,7 @@ class Gateway:
     async def close(self) -> None:
         """End what runs beside the exchanges."""
         await self._resources.close()
-        if self._listing is not None and not self._listing.done():
-            self._listing.cancel()
-            await asyncio.wait({self._listing})
+        await self._catalog.close()
 
     # --- requests
 
@@ -404,18 +393,18 @@ class Gateway:
         progress.note(request.notices)
         if self.config.unsupported == "refuse":
             _refuse_unsupported(request)
-        if self._listed:  # an old list is renewed beside the request, which does not wait
-            self._refresh_list()
-        resolved = self._resolve(request.model)
+        self._catalog.renew()
+        resolved = self._catalog.resolve(request.model)
         check_model(progress.who.key, request.model, resolved.model)
         progress.model = resolved.model
         progress.fallbacks = fallbacks_of(progress.who.key, request.model, resolved.fallbacks)
         if self.config.scheduling == CACHE_FIRST:
             progress.session = session_of(request, progress.request.headers)
         config = self.config
-        request = await with_media(
-            request, config.fetch_media, self.pool.accounts, self._fetch, max_bytes=config.max_body_bytes
-        )
+        if names_urls(request):
+            request = await with_media(
+                request, config.fetch_media, self.pool.accounts, self._fetch, max_bytes=config.max_body_bytes
+            )
         identifier, created = self._new_id(), int(self._now())
         if progress.recording is not None:
             progress.recording.exchange = (identifier, created)
@@ -517,18 +506,6 @@ class Gateway:
             return False
         return True
 
-    def _resolve(self, name: str) -> models.Resolved:
-        """Which model a name means. What is remembered of requests goes by model, so names have a bound."""
-        if len(name) > _MOST_NAME_CHARACTERS:
-            raise InvalidRequest(
-                f"Invalid 'model': string too long. Expected a string with maximum length {_MOST_NAME_CHARACTERS}, "
-                f"but got a string with length {len(name)} instead.",
-                code="string_above_max_length",
-                param="model",
-            )
-        config = self.config
-        return models.resolve(name, config.model_map, config.default_model, self._listed_names)
-
     async def _administer(self, match: routes.Match, progress: Progress, reply: Reply, *, has_key: bool) -> None:
         """What is for the gateway's owner."""
         request, action = progress.request, match.route.action
@@ -541,8 +518,8 @@ class Gateway:
             return
         body = read_body(request) if request.body.strip() else {}
         if action in ("models", "explain"):
-            await self._list_upstream()
-        answer = await self._admin.answer(action, match.params, read_query(request.query), body, self._listed)
+            await self._catalog.wait()
+        answer = await self._admin.answer(action, match.params, read_query(request.query), body, self._catalog.listed)
         self._send_json(reply, answer, progress)
 
     # --- routes of the gateway's own
@@ -566,15 +543,15 @@ class Gateway:
             case "find_none":
                 raise NotFound(f"Completion {params['completion'][:64]!r} not found: completions are not stored.")
             case "list_models":
-                await self._list_upstream()
-                names = models.shown_names(self.config.model_map, self._listed)
+                await self._catalog.wait()
+                names = models.shown_names(self.config.model_map, self._catalog.listed)
                 if key is not None and key.models:
-                    names = tuple(name for name in names if key.may_use(name, self._resolve(name).model))
+                    names = tuple(name for name in names if key.may_use(name, self._catalog.resolve(name).model))
                 return _openai.encode_models(names, _MODELS_CREATED, _OWNER)
             case _:
-                await self._list_upstream()
+                await self._catalog.wait()
                 name = params["model"]
-                check_model(key, name, self._resolve(name).model)
+                check_model(key, name, self._catalog.resolve(name).model)
                 return _openai.encode_model(name, _MODELS_CREATED, _OWNER)
 
     async def _why(self, request_id: str) -> jsontext.JsonObject:
@@ -587,52 +564,6 @@ class Gateway:
         if steps is None:
             raise NotFound(f"Nothing is remembered of the request {request_id[:100]}.", code="request_not_found")
         return {"object": "agproxy.why", "request_id": request_id, "steps": steps}
-
-    async def _list_upstream(self) -> None:
-        """Refresh what upstream lists, if that is old. While there is nothing yet, a caller waits a little for it."""
-        listing = self._refresh_list()
-        if listing is not None and not self._listed:
-            await asyncio.wait({listing}, timeout=_LIST_WAIT_SECONDS)
-
-    def _refresh_list(self) -> asyncio.Task[None] | None:
-        """The look at upstream's list under way, begun here where what is known is old; None where it is new."""
-        if self._listing is not None and not self._listing.done():
-            return self._listing
-        if not self.pool.accounts or self._clock() - self._listed_at < _LIST_AGE_SECONDS:
-            return None
-        self._listing = asyncio.create_task(self._fetch_list(), name="model list")
-        return self._listing
-
-    async def _fetch_list(self) -> None:
-        account = next((a for a in self.pool.accounts if a.endpoint.kind == GEMINI), None)
-        if account is None:  # the other upstreams list what they have in ways of their own
-            self._listed_at = self._clock()
-            return
-        names: list[str] = []
-        token: str | None = None
-        try:
-            for _ in range(20):
-                target = await self._upstream.target(account)
-                answer = await self._upstream.send(gemini.models_call(target, token))
-                try:
-                    body = await answer.read()
-                finally:
-                    answer.close()
-                if answer.status != 200:
-                    raise gemini.decode_error(answer.status, answer.headers, body)
-                page, token = gemini.decode_models(jsontext.loads(body))
-                names += page
-                if token is None:
-                    break
-        except GatewayError as error:
-            self._upstream.attempts.hide_secrets(error, account)
-            log.warning("the model list of upstream could not be had: %s", error.message)
-        except ValueError:
-            log.warning("the model list of upstream could not be had: it is not JSON")
-        else:
-            self._listed = tuple(dict.fromkeys(names))
-            self._listed_names = frozenset(names)
-        self._listed_at = self._clock()
 
     # --- answers
 

@@ -81,6 +81,11 @@ def _map_media(request: Request, change: Callable[[Media], Media]) -> Request:
     return replace(request, turns=turns)
 
 
+def names_urls(request: Request) -> bool:
+    """Whether a request names media by a URL."""
+    return any(media.uri is not None for media in _all_media(request))
+
+
 async def with_media(
     request: Request, setting: str, accounts: Sequence[Account], fetch: FetchAll | None, *, max_bytes: int
 ) -> Request:
@@ -92,8 +97,6 @@ async def with_media(
     Raises InvalidRequest `invalid_image_url` whose param names the part that cannot be had.
     """
     by_url = [media for media in _all_media(request) if media.uri is not None]
-    if not by_url:
-        return request
     foreign = [media for media in by_url if _is_foreign(media)]
     is_passed = setting == "pass" or (accounts and all(account.endpoint.kind == VERTEX for account in accounts))
     if not foreign or is_passed:

@@ -10,7 +10,6 @@ one that comes first in the alphabet. Pure; what upstream lists is handed in.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
 from typing import assert_never
 
 from .errors import NotFound
@@ -204,23 +203,11 @@ def candidates(
         yield candidate(Kind.DEFAULT, "", default)
 
 
-_MOST_KEPT_CHARACTERS = 200
-
-
-@lru_cache(maxsize=256)
-def _first(
-    name: str, user_rules: tuple[tuple[str, str], ...], default: str, listed: frozenset[str]
-) -> Candidate | None:
-    return next(candidates(name, user_rules, default, listed), None)
-
-
 def resolve(
     name: str, user_rules: tuple[tuple[str, str], ...], default: str, listed: frozenset[str] = frozenset()
 ) -> Resolved:
     """The model for a client's name. Raises NotFound `model_not_found` where no rule takes it."""
-    # What names mean is kept; but a name may be as long as a body.
-    find = _first if len(name) <= _MOST_KEPT_CHARACTERS else _first.__wrapped__
-    winner = find(name, user_rules, default, listed)
+    winner = next(candidates(name, user_rules, default, listed), None)
     if winner is None:
         message = f"The model `{name[:200]}` does not exist or you do not have access to it."
         raise NotFound(message, code="model_not_found")

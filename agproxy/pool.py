@@ -169,7 +169,8 @@ class Pool:
                 if is_passing and not self._busy(account, now)[1]:
                     second.append(account)
             else:
-                until, why = self._busy(account, now)
+                has_limits = account.most_in_flight or account.requests_per_minute
+                until, why = self._busy(account, now) if has_limits else (None, "")
                 if not why:
                     ready.append(account)
                     continue
@@ -183,10 +184,13 @@ class Pool:
         if ready:
             if home is not None and home_wait is not None and home not in tried and 0 < home_wait <= patience:
                 return Pick(account=None, ready_at=now + home_wait, skips=told, is_busy=is_busy, is_held=True)
-            rank = _RANKS[mode]
             if len(ready) == 1:
                 return Pick(account=ready[0], skips=told)
-            chosen = min(ready, key=lambda a: self._rank(a, model, tried, avoid, home, now, rank))
+            rank = _RANKS[mode]
+            if tried or avoid or home is not None or self._probes:
+                chosen = min(ready, key=lambda a: self._rank(a, model, tried, avoid, home, now, rank))
+            else:  # what of the rank then differs; with a thousand accounts it is most of what a request costs
+                chosen = min(ready, key=lambda a: (-a.priority, rank(self, a, now)))
             return Pick(account=chosen, skips=told)
         if second:
             rank = _RANKS[mode]
@@ -217,7 +221,7 @@ class Pool:
             account.id != home,
             (account.quota, model) in self._probes,
             -account.priority,
-            *rank(self, account, now),
+            rank(self, account, now),
         )
 
     def _cooling(self, account: Account, model: str, now: float) -> CoolDown | None:
