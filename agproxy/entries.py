@@ -5,7 +5,8 @@ nothing else of what was asked or answered. `ledger` makes entries, one a reques
 whatever counts are handed each of them.
 """
 
-from dataclasses import field
+from collections.abc import Callable
+from dataclasses import field, replace
 from fnmatch import fnmatchcase
 from operator import attrgetter
 from typing import Any
@@ -19,6 +20,7 @@ from .values import value_class
 CUT_SHORT = 499
 # Requests to the gateway itself: who looks on at the others would see himself.
 OWN_PROTOCOLS = frozenset({"gateway", "admin"})
+_TOGETHER = 64
 
 Step = dict[str, Any]
 """What was decided on the way: {"at": Unix seconds, "model", "event": "picked" | "waits" | "nobody" | "failed" |
@@ -77,6 +79,27 @@ class Entry:
     def is_error(self) -> bool:
         """Whether the client did not get what it asked for."""
         return self.status >= 400
+
+
+class Batch:
+    """Entries for somebody who counts them. They come some at a time, which costs each a third of what it would in the
+    middle of its request: 1 us instead of 3 (`make bench ARGS=unary`). Settle it before the counts are told."""
+
+    def __init__(self, count: Callable[[Entry], None]) -> None:
+        self._count = count
+        self._waiting: list[Entry] = []
+
+    def add(self, entry: Entry) -> None:
+        """One more, without its recording, which may hold megabytes."""
+        self._waiting.append(entry if entry.recording is None else replace(entry, recording=None))
+        if len(self._waiting) >= _TOGETHER:
+            self.settle()
+
+    def settle(self) -> None:
+        """Have all of them counted."""
+        waiting, self._waiting = self._waiting, []
+        for entry in waiting:
+            self._count(entry)
 
 
 @value_class(frozen=True, slots=True, kw_only=True)

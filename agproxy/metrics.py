@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from .entries import Entry
+from .entries import Batch, Entry
 
 Data = dict[str, list[list[Any]]]
 """Name of a family -> samples, each [label values, value]. A histogram's value is [sum, count of the first bucket, ...,
@@ -110,6 +110,7 @@ class Counters:
     """What one process has counted."""
 
     def __init__(self) -> None:
+        self._batch = Batch(self._count)
         self._requests: dict[tuple[str, str, int], int] = {}
         self._uses: dict[tuple[str, str], list[float]] = {}  # tokens, then the two histograms
         self._attempts: dict[tuple[str, str], int] = {}
@@ -120,6 +121,9 @@ class Counters:
 
     def observe(self, entry: Entry) -> None:
         """A request has ended."""
+        self._batch.add(entry)
+
+    def _count(self, entry: Entry) -> None:
         model, status = entry.model, entry.status
         if model not in self._models:
             is_served = status < 400 or (entry.attempts > 0 and status not in _NO_MODEL)
@@ -170,6 +174,7 @@ class Counters:
 
     def data(self) -> Data:
         """All of it."""
+        self._batch.settle()
         uses = self._uses.items()
         return {
             "agproxy_requests_total": [[list(map(str, key)), number] for key, number in self._requests.items()],

@@ -7,9 +7,8 @@ counted in classes that are 19% apart, so that percentiles of several processes 
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 
-from .entries import OWN_PROTOCOLS, Entry, Wanted
+from .entries import OWN_PROTOCOLS, Batch, Entry, Wanted
 from .jsontext import JsonObject
 
 STEP_SECONDS = 5
@@ -38,7 +37,8 @@ class Tally:
     """Counts of one process. `add` is an observer of its ledger."""
 
     def __init__(self) -> None:
-        self.recent: deque[tuple[int, Entry]] = deque(maxlen=_MOST_RECENT)
+        self._batch = Batch(self._count)
+        self._recent: deque[tuple[int, Entry]] = deque(maxlen=_MOST_RECENT)
         self._number = 0
         self._sums = [0] * len(_SUMS)
         self._slots: dict[int, _Slot] = {}
@@ -46,9 +46,17 @@ class Tally:
 
     def add(self, entry: Entry) -> None:
         """A request has ended."""
+        self._batch.add(entry)
+
+    @property
+    def recent(self) -> deque[tuple[int, Entry]]:
+        """The newest, each with its number, the newest last."""
+        self._batch.settle()
+        return self._recent
+
+    def _count(self, entry: Entry) -> None:
         self._number += 1
-        kept = entry if entry.recording is None else replace(entry, recording=None)  # which may hold megabytes
-        self.recent.append((self._number, kept))
+        self._recent.append((self._number, entry))
         if entry.protocol in OWN_PROTOCOLS:
             return
         number = int((entry.at + entry.total_seconds) // STEP_SECONDS)
@@ -59,8 +67,8 @@ class Tally:
         slot.counts[3] += entry.cached_tokens
         slot.counts[4] += entry.output_tokens
         if entry.attempts and entry.status < 400:
-            number = _class_of(entry.total_seconds)
-            slot.latency[number] = slot.latency.get(number, 0) + 1
+            grade = _class_of(entry.total_seconds)
+            slot.latency[grade] = slot.latency.get(grade, 0) + 1
         if entry.outcomes or entry.account is not None:
             self._count_accounts(entry)
 
@@ -84,6 +92,7 @@ class Tally:
 
     def told(self, now: float) -> JsonObject:
         """All of it that matters now, as JSON for `merged`."""
+        self._batch.settle()
         least = int(now // STEP_SECONDS) - STEPS
         counts = [self._sums, *(slot.counts for slot in self._slots.values())]
         shown = (entry for _, entry in reversed(self.recent) if entry.is_error and entry.protocol not in OWN_PROTOCOLS)
