@@ -316,7 +316,7 @@ class Supervisor:
             )
             if asked in done and asked.result() != _HANGUP:
                 status, patience = EXIT_INTERRUPTED, _KILL_SECONDS
-                self._send_all(signal.SIGTERM)
+                self._send_all(signal.SIGINT)  # another one: two of a kind are one to whom neither has reached yet
             asked.cancel()
             if not done:
                 for child in self._watching:
