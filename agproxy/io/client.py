@@ -63,6 +63,7 @@ class _Answer:
         "_is_used",
         "_kept",
         "_kept_bytes",
+        "_loop",
         "_place",
         "_waiter",
         "deadline",
@@ -79,6 +80,7 @@ class _Answer:
         self.has_head = False
         self.is_slow = False
         self._connection: _Connection | None = connection
+        self._loop = connection.loop
         self._config = config
         self._place = connection.origin.place
         self._inflater: Inflater | None = None
@@ -124,7 +126,7 @@ class _Answer:
                 feed(self._take_kept())
             if self._error is None and self._connection is not None:
                 self._connection.update_reading()
-                self._waiter = asyncio.get_running_loop().create_future()
+                self._waiter = self._loop.create_future()
                 await self._waiter
             if self._error is not None:
                 raise self._error
@@ -162,7 +164,7 @@ class _Answer:
     async def wait_for_head(self) -> None:
         """Returns when the head is there; raises what came instead."""
         is_good = False  # also false where the head comes and the waiting task is cancelled in the same moment
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._loop.create_future()
         try:
             await self._waiter
             if self._error is not None:
@@ -244,7 +246,6 @@ class _Connection(asyncio.BufferedProtocol):
         "_has_bytes",
         "_is_lost",
         "_is_write_paused",
-        "_loop",
         "_on_lost",
         "_outgoing",
         "_patience",
@@ -254,6 +255,7 @@ class _Connection(asyncio.BufferedProtocol):
         "_timer",
         "_transport",
         "_unsent",
+        "loop",
         "origin",
         "pool",
     )
@@ -266,7 +268,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._buffer = buffer
         self._on_lost = on_lost
         self._config = config
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()  # kept: up to Python 3.11 asking for it is a system call
         self._transport: asyncio.Transport | None = None
         self._is_lost = False
         self._answer: _Answer | None = None
@@ -312,7 +314,7 @@ class _Connection(asyncio.BufferedProtocol):
         if answer is None:
             self.abort()  # bytes that nobody asked for: whose answer they are cannot be told
             return
-        self._stamp = self._loop.time()
+        self._stamp = self.loop.time()
         self._has_bytes = True
         self._parse(answer, bytes(self._buffer[:nbytes]))
 
@@ -366,7 +368,7 @@ class _Connection(asyncio.BufferedProtocol):
         answer = self._answer = _Answer(self, self._config, deadline)
         self._has_bytes = False
         self._reader = AnswerReader(method, self._config.max_header_bytes)
-        self._stamp = self._loop.time()
+        self._stamp = self.loop.time()
         self._transport.write(head + body[:_PIECE_BYTES])
         self._outgoing = memoryview(body)[_PIECE_BYTES:] if len(body) > _PIECE_BYTES else _NOTHING
         self._send_on()
@@ -454,7 +456,7 @@ class _Connection(asyncio.BufferedProtocol):
         assert self.pool is not None
         self._served += 1
         self._unsent = 0
-        self._stamp = self._loop.time()
+        self._stamp = self.loop.time()
         self._arm()
         transport.resume_reading()  # the feed may have paused it within the last read
         self.pool.release(self)
@@ -475,7 +477,7 @@ class _Connection(asyncio.BufferedProtocol):
         if answer.is_paused:
             transport.pause_reading()
         elif not transport.is_reading():
-            self._stamp = self._loop.time()  # the silence so far was ours
+            self._stamp = self.loop.time()  # the silence so far was ours
             transport.resume_reading()
             self._arm()
 
@@ -498,14 +500,14 @@ class _Connection(asyncio.BufferedProtocol):
             if self._timer is not None:
                 self._timer.cancel()
             # No later than any time-out to come is due, so that it needs no new timer: a request has three of them.
-            self._timer = self._loop.call_at(min(due, self._loop.time() + self._patience), self._on_timer)
+            self._timer = self.loop.call_at(min(due, self.loop.time() + self._patience), self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
         answer = self._answer
         if self._transport is None or self._is_lost:
             return
-        now = self._loop.time()
+        now = self.loop.time()
         unsent = self._count_unsent()
         if unsent != self._unsent:  # the request is still leaving: that is a sign of life, too
             self._unsent = unsent
@@ -643,6 +645,7 @@ class Client:
         self._pools: dict[Origin, _Pool] = {}
         self._connections: set[_Connection] = set()
         self._is_closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._settled: asyncio.Future[None] | None = None
 
     @property
@@ -665,7 +668,8 @@ class Client:
 
         Redirects are not followed. A cancelled send closes its connection.
         """
-        deadline = asyncio.get_running_loop().time() + self._config.total_timeout_seconds
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        deadline = loop.time() + self._config.total_timeout_seconds
         origin, head = self._prepare(call)
         connection = self._rested(origin) or await self._connect(origin, fresh=False)
         answer = connection.ask(call.method, head, call.body, deadline)
