@@ -3,7 +3,7 @@
 `pool` decides who serves next; here that is acted on. Whoever is ready is asked at once, nobody sleeps while one is.
 Where nobody is, a request waits for the soonest, within `max_wait_seconds` in all. Where only limits of the accounts'
 owner keep them busy, requests stand in line, first come first served, and the line has a bound. Every pick, skip and
-outcome of the latest requests is kept in a journal, for `GET /v1/agproxy/why/{request-id}`.
+outcome is a step of the request's progress, and is told by `GET /v1/agproxy/why/{request-id}`.
 """
 
 import asyncio
@@ -37,7 +37,6 @@ log = logging.getLogger("agproxy.attempts")
 
 T = TypeVar("T")
 
-_MOST_REQUESTS = 1000
 _MOST_STEPS = 64
 # What a client is told to wait where an account is ready, but this request has had its attempts.
 _SHORT_WAIT_SECONDS = 1.0
@@ -51,21 +50,6 @@ class TokenSource(Protocol):
     def known(self, account: Account) -> str: ...
 
     def forget(self, account: Account) -> None: ...
-
-
-class Journal:
-    """What was decided for the latest requests, by request id."""
-
-    def __init__(self, most: int = _MOST_REQUESTS) -> None:
-        self._requests: deque[tuple[str, list[Step]]] = deque(maxlen=most)
-
-    def keep(self, request_id: str, steps: list[Step]) -> None:
-        """Remember a request's steps, to which its attempts add."""
-        self._requests.append((request_id, steps))
-
-    def find(self, request_id: str) -> list[Step] | None:
-        """The steps of a request, None where it is not remembered."""
-        return next((list(steps) for id, steps in reversed(self._requests) if id == request_id), None)
 
 
 @dataclass(slots=True)
@@ -103,7 +87,6 @@ class Attempts:
         tokens: TokenSource | None = None,
         on_revoked: Callable[[Account, str], None] | None = None,
     ) -> None:
-        self.journal = Journal()
         self.tokens = tokens
         self._config = config
         self._pool = pool
@@ -362,7 +345,7 @@ class Attempts:
         _call(self._cooling)
         self._wake()
 
-    # --- the journal
+    # --- what is told of it
 
     def _note_pick(self, run: _Run, pick: Pick, **more: Any) -> None:
         if pick.skips:
@@ -374,8 +357,6 @@ class Attempts:
 
     def _note(self, run: _Run, event: str, account: str | None = None, **more: Any) -> None:
         steps = run.progress.steps
-        if not steps:
-            self.journal.keep(run.progress.request.id, steps)
         if len(steps) < _MOST_STEPS:
             step: Step = {"at": round(self._now(), 3), "model": run.model, "event": event}
             if account is not None:

@@ -557,13 +557,12 @@ class Gateway:
     async def _why(self, request_id: str) -> jsontext.JsonObject:
         """What was decided for a request: each pick and skip of an account, each wait and outcome. Another process may
         have served it: then it is in the journal when it has ended."""
-        steps = self._upstream.attempts.journal.find(request_id)
-        if steps is None and self._find_entry is not None:
-            entry = await self._find_entry(request_id)
-            steps = None if entry is None else list(entry.steps)
-        if steps is None:
+        found: Progress | Entry | None = self._ledger.in_flight.get(request_id) or self._admin.tally.find(request_id)
+        if found is None and self._find_entry is not None:
+            found = await self._find_entry(request_id)
+        if found is None:
             raise NotFound(f"Nothing is remembered of the request {request_id[:100]}.", code="request_not_found")
-        return {"object": "agproxy.why", "request_id": request_id, "steps": steps}
+        return {"object": "agproxy.why", "request_id": request_id, "steps": list(found.steps)}
 
     # --- answers
 

@@ -13,7 +13,7 @@ from .jsontext import JsonObject
 
 STEP_SECONDS = 5
 STEPS = 60  # five minutes
-_MOST_RECENT = 500  # entries that are remembered here
+MOST_RECENT = 500
 _MOST_ERRORS = 8
 _CLASSES = 4  # of latency, in each doubling
 _SUMS = ("requests", "errors", "prompt_tokens", "cached_tokens", "output_tokens")
@@ -34,11 +34,12 @@ class _Slot:
 
 
 class Tally:
-    """Counts of one process. `add` is an observer of its ledger."""
+    """Counts of one process, and so many of the newest entries themselves. `add` is an observer of its ledger."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_recent: int = MOST_RECENT) -> None:
         self._batch = Batch(self._count)
-        self._recent: deque[tuple[int, Entry]] = deque(maxlen=_MOST_RECENT)
+        self._recent: deque[tuple[int, Entry]] = deque(maxlen=most_recent)
+        self._errors: deque[Entry] = deque(maxlen=_MOST_ERRORS)
         self._number = 0
         self._sums = [0] * len(_SUMS)
         self._slots: dict[int, _Slot] = {}
@@ -62,7 +63,9 @@ class Tally:
         number = int((entry.at + entry.total_seconds) // STEP_SECONDS)
         slot = self._slots.get(number) or self._new_slot(number)
         slot.counts[0] += 1
-        slot.counts[1] += entry.is_error
+        if entry.is_error:
+            slot.counts[1] += 1
+            self._errors.append(entry)
         slot.counts[2] += entry.prompt_tokens
         slot.counts[3] += entry.cached_tokens
         slot.counts[4] += entry.output_tokens
@@ -95,13 +98,16 @@ class Tally:
         self._batch.settle()
         least = int(now // STEP_SECONDS) - STEPS
         counts = [self._sums, *(slot.counts for slot in self._slots.values())]
-        shown = (entry for _, entry in reversed(self.recent) if entry.is_error and entry.protocol not in OWN_PROTOCOLS)
         return {
             "sums": dict(zip(_SUMS, map(sum, zip(*counts, strict=True)), strict=True)),
             "slots": {str(number): slot.told() for number, slot in self._slots.items() if number > least},
             "accounts": self._accounts,
-            "errors": [_error_row(entry) for entry, _ in zip(shown, range(_MOST_ERRORS), strict=False)],
+            "errors": [_error_row(entry) for entry in reversed(self._errors)],
         }
+
+    def find(self, request_id: str) -> Entry | None:
+        """The entry of a request, if it is remembered."""
+        return next((entry for _, entry in reversed(self.recent) if entry.id == request_id), None)
 
     def latest(self, wanted: Wanted, limit: int) -> list[tuple[int, Entry]]:
         """The newest that are wanted of those that are remembered, the newest first, each with its number."""

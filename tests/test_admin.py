@@ -107,6 +107,16 @@ def test_what_is_older_than_five_minutes_counts_only_in_the_sums():
     assert found["latency"]["p50"] is None
 
 
+def test_so_many_of_the_newest_are_remembered_and_failures_longer():
+    tally = Tally(3)
+    for number in range(100):
+        tally.add(entry(number, status=429 if number == 10 else 200))
+
+    assert [one.id for _, one in tally.recent] == ["req_97", "req_98", "req_99"]
+    assert (tally.find("req_98").id, tally.find("req_96")) == ("req_98", None)
+    assert [row["id"] for row in tally.told(NOW)["errors"]] == ["req_10"]
+
+
 def test_requests_to_the_gateway_itself_are_not_counted():
     tally = Tally()
     tally.add(entry(1, protocol="admin"))

@@ -9,7 +9,6 @@ from collections import Counter
 import pytest
 from fakes import FakeReply, Scripted, ask
 
-from agproxy.attempts import Journal
 from agproxy.config import Config
 from agproxy.gateway import Gateway
 from agproxy.http11 import HttpRequest
@@ -424,14 +423,21 @@ def test_why_is_for_who_has_a_key_even_where_requests_need_none():
     assert ask(keyed, "/v1/agproxy/why/req_1", b"", "GET", (("authorization", "Bearer sk-me"),)).status == 200
 
 
-def test_the_journal_is_bounded():
-    front = gateway(Upstream(), "a")
-    front._upstream.attempts.journal = Journal(3)
-    for number in range(5):
-        asyncio.run(chat(front, id=f"req_{number}"))
+def test_why_tells_of_a_request_that_waits():
+    async def main():
+        front = gateway(Upstream(lambda key, model: refusal(429, 60)), "a", max_wait_seconds=100.0)
+        waiting = asyncio.create_task(chat(front, id="req_waits"))
+        while not (progress := front.in_flight.get("req_waits")) or len(progress.steps) < 3:
+            await asyncio.sleep(0)
+        path = "/v1/agproxy/why/req_waits"
+        request = HttpRequest(method="GET", path=path, query="", headers=(), body=b"", peer="127.0.0.1", id="req_2")
+        reply = FakeReply()
+        await front.handle(request, reply)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        return reply.json["steps"]
 
-    found = [ask(front, f"/v1/agproxy/why/req_{number}", b"", "GET").status for number in range(5)]
-    assert found == [404, 404, 200, 200, 200]
+    assert [step["event"] for step in asyncio.run(main())] == ["picked", "failed", "waits"]
 
 
 # --- the pool that never says no while one account could say yes -----------------------------------------------
