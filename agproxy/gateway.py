@@ -32,7 +32,7 @@ from .errors import (
 )
 from .exchange import Progress, Stream, Upstream
 from .frontends import FRONTENDS, KEEPERS, Frontend, Keeper, _openai
-from .http11 import JSON, UNIX, Headers, HttpRequest, HttpResponse, Reply, Send, header_safe, is_loopback
+from .http11 import JSON, UNIX, Headers, HttpRequest, HttpResponse, Reply, Send, find, header_safe, is_loopback
 from .keys import Key, Ring
 from .ledger import Ledger, Observer
 from .media import FetchAll, names_urls, with_media
@@ -341,10 +341,13 @@ class Gateway:
     def _admit(self, request: HttpRequest, progress: Progress) -> str | None:
         """The name of the client's key, None where it brings none and needs none. Raises what keeps it out."""
         config, headers = self.config, request.headers
-        progress.cors = browser.cors_headers(config, headers)
+        is_page = find(headers, "origin") is not None
+        if is_page:
+            progress.cors = browser.cors_headers(config, headers)
         parts = routes.segments(request.path)
         who = progress.who = auth.admit(config, self.clients.ring, headers, request.peer, parts, self._now())
-        browser.check_origin(config, headers, has_key=who.name is not None)
+        if is_page:
+            browser.check_origin(config, headers, has_key=who.name is not None)
         browser.check_upgrade(headers)
         return who.name
 
