@@ -10,6 +10,7 @@ import asyncio
 import base64
 import contextlib
 import gc
+import http.server
 import importlib.util
 import json
 import logging
@@ -20,6 +21,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
 import urllib.parse
 import zlib
@@ -570,3 +572,53 @@ def test_an_upstream_url_with_a_secret_in_it_is_refused_and_not_repeated(url):
     with pytest.raises(ConfigError, match="AGPROXY_UPSTREAM_URL: a URL without") as refused:
         config.load({}, {"AGPROXY_UPSTREAM_URL": url}, {}, "config.json")
     assert url not in str(refused.value)
+
+
+# --- a proxy of the environment --------------------------------------------------------------------------------
+
+
+class Quoting(http.server.BaseHTTPRequestHandler):
+    """A proxy that refuses every call, and quotes the login that it was sent."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        login = self.headers["proxy-authorization"]
+        words = f"bad login {login}, that is {base64.b64decode(login.removeprefix('Basic ')).decode()}"
+        body = json.dumps({"error": {"code": 400, "message": words, "status": "INVALID_ARGUMENT"}}).encode()
+        self.send_response(400)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self):
+        self.send_error(404)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_the_login_of_a_proxy_of_the_environment_is_in_no_error_no_log_and_no_journal(tmp_path):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quoting) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        running = start(
+            "serve",
+            *("--journal-bodies", "all", "--allow-plain-http", "--log-level", "debug"),
+            home=tmp_path,
+            HTTP_PROXY=f"http://proxy-user:a-long-password@127.0.0.1:{proxy.server_port}",
+            AGPROXY_UPSTREAM_URL="http://gemini.invalid",
+            GEMINI_API_KEY="k",
+        )
+        try:
+            answer = running.chat("hello")
+            why = running.ask(f"/v1/agproxy/why/{answer.headers['x-request-id']}")
+            shown = running.ask(f"/v1/agproxy/requests/{answer.headers['x-request-id']}")
+        finally:
+            running.stop()
+            proxy.shutdown()
+
+    assert (answer.status, why.status, shown.status) == (400, 200, 200)
+    assert "bad login" in answer.json["error"]["message"]
+    assert "bad login" in json.dumps(shown.json["recording"])
+    told = (answer.body + why.body + shown.body).decode() + "".join(running.lines)
+    assert "a-long-password" not in told
+    assert base64.b64encode(b"proxy-user:a-long-password").decode() not in told

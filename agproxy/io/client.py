@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import h11
 
+from ..account import hide
 from ..config import Config
 from ..errors import Overloaded, Retry, UpstreamFailed
 from ..http11 import Call, Follower, Headers, find
@@ -65,6 +66,7 @@ class _Answer:
         "_kept_bytes",
         "_loop",
         "_place",
+        "_proxy",
         "_waiter",
         "deadline",
         "has_head",
@@ -83,6 +85,7 @@ class _Answer:
         self._loop = connection.loop
         self._config = config
         self._place = connection.origin.place
+        self._proxy = connection.origin.proxy
         self._inflater: Inflater | None = None
         self._kept: list[bytes] = []
         self._kept_bytes = 0
@@ -103,7 +106,7 @@ class _Answer:
         if is_whole and self._kept_bytes <= self._config.max_upstream_body_bytes:  # it has come with its head
             self._feed = _ignore
             self._is_used = True
-            return self._take_kept()
+            return self._plain(self._take_kept())
         body = BytesIO()
 
         def keep(data: bytes) -> None:
@@ -112,7 +115,14 @@ class _Answer:
             body.write(data)
 
         await self.pump(keep)
-        return body.getvalue()
+        return self._plain(body.getvalue())
+
+    def _plain(self, body: bytes) -> bytes:
+        """The body of a failure without the login of a proxy that has read the request, and may quote it."""
+        proxy = self._proxy
+        if self.status < 400 or proxy is None:
+            return body
+        return hide(body.decode("utf-8", "surrogateescape"), proxy.secrets).encode("utf-8", "surrogateescape")
 
     async def pump(self, feed: Feed, reply: Follower | None = None) -> None:
         if self._is_used:
