@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 
 from . import jsontext, models
-from .account import GEMINI
+from .account import GEMINI, Account
 from .backends import gemini
 from .config import Config
 from .errors import GatewayError, InvalidRequest
@@ -23,6 +23,7 @@ _MOST_MEANINGS = 1000
 _LIST_WAIT_SECONDS = 2.0
 _LIST_AGE_SECONDS = 600.0
 _MOST_PAGES = 20
+_MOST_ASKED = 3  # accounts, of which the first may be refused or out
 
 
 class Catalog:
@@ -96,34 +97,40 @@ class Catalog:
             await asyncio.wait({self._listing})
 
     async def _ask(self) -> None:
+        """Ask one account after the other until one of them says."""
+        # The other upstreams list what they have in ways of their own.
+        accounts = [account for account in self._upstream.pool.accounts if account.endpoint.kind == GEMINI]
+        for account in accounts[:_MOST_ASKED]:
+            try:
+                names = await self._names(account)
+            except GatewayError as error:
+                self._upstream.attempts.hide_secrets(error, account)
+                log.warning("the model list of upstream could not be had with %s: %s", account.id, error.message)
+            except ValueError:
+                log.warning("the model list of upstream could not be had with %s: it is not JSON", account.id)
+            else:
+                self.listed = tuple(dict.fromkeys(names))
+                self._listed_names = frozenset(names)
+                self._meanings = {}
+                break
+        self._listed_at = self._clock()
+
+    async def _names(self, account: Account) -> list[str]:
+        """What upstream lists for an account. Raises GatewayError, and ValueError for what is no JSON."""
         upstream = self._upstream
-        account = next((a for a in upstream.pool.accounts if a.endpoint.kind == GEMINI), None)
-        if account is None:  # the other upstreams list what they have in ways of their own
-            self._listed_at = self._clock()
-            return
         names: list[str] = []
         token: str | None = None
-        try:
-            for _ in range(_MOST_PAGES):
-                target = await upstream.target(account)
-                answer = await upstream.send(gemini.models_call(target, token))
-                try:
-                    body = await answer.read()
-                finally:
-                    answer.close()
-                if answer.status != 200:
-                    raise gemini.decode_error(answer.status, answer.headers, body)
-                page, token = gemini.decode_models(jsontext.loads(body))
-                names += page
-                if token is None:
-                    break
-        except GatewayError as error:
-            upstream.attempts.hide_secrets(error, account)
-            log.warning("the model list of upstream could not be had: %s", error.message)
-        except ValueError:
-            log.warning("the model list of upstream could not be had: it is not JSON")
-        else:
-            self.listed = tuple(dict.fromkeys(names))
-            self._listed_names = frozenset(names)
-            self._meanings = {}
-        self._listed_at = self._clock()
+        for _ in range(_MOST_PAGES):
+            target = await upstream.target(account)
+            answer = await upstream.send(gemini.models_call(target, token))
+            try:
+                body = await answer.read()
+            finally:
+                answer.close()
+            if answer.status != 200:
+                raise gemini.decode_error(answer.status, answer.headers, body)
+            page, token = gemini.decode_models(jsontext.loads(body))
+            names += page
+            if token is None:
+                break
+        return names
