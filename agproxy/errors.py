@@ -37,7 +37,6 @@ class GatewayError(Exception):
     status: HTTP status for the client. code, param: OpenAI's words where the protocol has a place for them.
     retry_after_seconds: how long upstream asks to wait, if it said so. passes_soon: False tells SDKs not to
     repeat the request (`x-should-retry: false`); None leaves it to the status. headers: extra answer headers.
-    account_fault: the account that was used cannot serve, so the pool should pass it by.
     """
 
     fault = Fault.GATEWAY
@@ -45,7 +44,6 @@ class GatewayError(Exception):
     status = 500
     code: str | None = None
     type: str | None = None
-    account_fault = False
 
     def __init__(
         self,
@@ -139,7 +137,6 @@ class UpstreamAuthFailed(GatewayError):
     status = 502
     code = "upstream_auth"
     retry = Retry.NEXT_ACCOUNT
-    account_fault = True
     is_stale = False  # a token that may merely be old (401): worth one try with a new one
 
 
@@ -155,7 +152,6 @@ class UpstreamRateLimited(GatewayError):
     status = 429
     code = "rate_limit_exceeded"
     retry = Retry.NEXT_ACCOUNT
-    account_fault = True
     is_daily = False
     is_capacity = False
 

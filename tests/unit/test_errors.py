@@ -5,22 +5,22 @@ import pytest
 from agproxy import errors
 from agproxy.errors import ConfigError, Fault, GatewayError, Retry
 
-# class -> (fault, status, code, retry, is the account at fault)
+# class -> (fault, status, code, retry)
 KNOWN = {
-    errors.InvalidRequest: (Fault.CLIENT, 400, None, Retry.NEVER, False),
-    errors.Unauthorized: (Fault.CLIENT, 401, "invalid_api_key", Retry.NEVER, False),
-    errors.Forbidden: (Fault.CLIENT, 403, None, Retry.NEVER, False),
-    errors.NotFound: (Fault.CLIENT, 404, None, Retry.NEVER, False),
-    errors.HttpRefused: (Fault.CLIENT, 400, None, Retry.NEVER, False),
-    errors.UpstreamRejected: (Fault.CLIENT, 400, None, Retry.NEVER, False),
-    errors.UpstreamAuthFailed: (Fault.UPSTREAM, 502, "upstream_auth", Retry.NEXT_ACCOUNT, True),
-    errors.UpstreamRateLimited: (Fault.UPSTREAM, 429, "rate_limit_exceeded", Retry.NEXT_ACCOUNT, True),
-    errors.UpstreamOverloaded: (Fault.UPSTREAM, 503, None, Retry.NEXT_ACCOUNT, False),
-    errors.UpstreamFailed: (Fault.UPSTREAM, 502, None, Retry.NEXT_ACCOUNT, False),
-    errors.NoAccount: (Fault.GATEWAY, 503, "no_account", Retry.NEVER, False),
-    errors.Overloaded: (Fault.GATEWAY, 503, "overloaded", Retry.NEVER, False),
-    errors.StateUnavailable: (Fault.GATEWAY, 503, "state_unavailable", Retry.NEVER, False),
-    errors.InternalError: (Fault.GATEWAY, 500, None, Retry.NEVER, False),
+    errors.InvalidRequest: (Fault.CLIENT, 400, None, Retry.NEVER),
+    errors.Unauthorized: (Fault.CLIENT, 401, "invalid_api_key", Retry.NEVER),
+    errors.Forbidden: (Fault.CLIENT, 403, None, Retry.NEVER),
+    errors.NotFound: (Fault.CLIENT, 404, None, Retry.NEVER),
+    errors.HttpRefused: (Fault.CLIENT, 400, None, Retry.NEVER),
+    errors.UpstreamRejected: (Fault.CLIENT, 400, None, Retry.NEVER),
+    errors.UpstreamAuthFailed: (Fault.UPSTREAM, 502, "upstream_auth", Retry.NEXT_ACCOUNT),
+    errors.UpstreamRateLimited: (Fault.UPSTREAM, 429, "rate_limit_exceeded", Retry.NEXT_ACCOUNT),
+    errors.UpstreamOverloaded: (Fault.UPSTREAM, 503, None, Retry.NEXT_ACCOUNT),
+    errors.UpstreamFailed: (Fault.UPSTREAM, 502, None, Retry.NEXT_ACCOUNT),
+    errors.NoAccount: (Fault.GATEWAY, 503, "no_account", Retry.NEVER),
+    errors.Overloaded: (Fault.GATEWAY, 503, "overloaded", Retry.NEVER),
+    errors.StateUnavailable: (Fault.GATEWAY, 503, "state_unavailable", Retry.NEVER),
+    errors.InternalError: (Fault.GATEWAY, 500, None, Retry.NEVER),
 }
 
 
@@ -28,7 +28,7 @@ KNOWN = {
 def test_each_error_says_what_it_means(kind, expected):
     error = kind("messages[0]: no")
 
-    assert (error.fault, error.status, error.code, error.retry, error.account_fault) == expected
+    assert (error.fault, error.status, error.code, error.retry) == expected
     assert str(error) == error.message == "messages[0]: no"
     assert (error.param, error.retry_after_seconds, error.passes_soon, error.headers) == (None, None, None, ())
 

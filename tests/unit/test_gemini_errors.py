@@ -76,7 +76,7 @@ def test_a_bad_key_is_a_400_there_and_the_account_s_fault_here(word):
     error = refusal(400, "INVALID_ARGUMENT", "API key not valid: AIzaSECRETSECRETSECRETSECRET", reason(word))
 
     assert (type(error), error.status, error.fault) == (UpstreamAuthFailed, 502, Fault.UPSTREAM)
-    assert error.account_fault
+    assert error.retry is Retry.NEXT_ACCOUNT
     assert word in error.message
     assert "SECRET" not in error.message
 
@@ -154,7 +154,7 @@ def test_a_limit_per_minute_says_when_to_come_back():
 
     assert (error.code, error.type, error.is_daily) == ("rate_limit_exceeded", "requests", False)
     assert error.retry_after_seconds == pytest.approx(34.074824224)
-    assert error.account_fault
+    assert error.retry is Retry.NEXT_ACCOUNT
 
 
 def test_a_limit_of_tokens_is_told_as_one():
