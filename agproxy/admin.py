@@ -319,7 +319,7 @@ class Admin:
     async def _request(self, request_id: str) -> JsonObject:
         running = self._in_flight.get(request_id)
         if running is not None:
-            row = _running_row(running, self._clock()) | {"steps": list(running.steps)}
+            row = _running_row(running, self._clock()) | {"steps": entries.told_steps(running.steps)}
             return {"object": "agproxy.request", "is_running": True, **row, "recording": None}
         found: tuple[Entry, JsonObject | None] | None = None
         if self._archive is not None:

@@ -358,7 +358,7 @@ class Attempts:
     def _note(self, run: _Run, event: str, account: str | None = None, **more: Any) -> None:
         steps = run.progress.steps
         if len(steps) < _MOST_STEPS:
-            step: Step = {"at": round(self._now(), 3), "model": run.model, "event": event}
+            step: Step = {"at": self._now(), "model": run.model, "event": event}
             if account is not None:
                 step["account"] = account
             if more:

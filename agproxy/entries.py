@@ -5,7 +5,7 @@ nothing else of what was asked or answered. `ledger` makes entries, one a reques
 whatever counts are handed each of them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import field, replace
 from fnmatch import fnmatchcase
 from operator import attrgetter
@@ -132,8 +132,7 @@ class Wanted:
 
 
 FIELDS = tuple(name for name in Entry.__dataclass_fields__ if name != "recording")
-to_row = attrgetter(*FIELDS)
-"""The values of an entry, in the order of FIELDS."""
+_TIMES = ("at", "first_byte_seconds", "total_seconds", "waited_seconds")
 _TUPLES = frozenset({"outcomes", "notices", "steps"})
 
 
@@ -177,10 +176,16 @@ def json_line(entry: Entry) -> str:
 def to_value(entry: Entry) -> jsontext.JsonObject:
     """All of an entry as JSON. `from_value` reads it back."""
     value = {name: getattr(entry, name) for name in FIELDS}
-    for name in ("at", "first_byte_seconds", "total_seconds", "waited_seconds"):
+    for name in _TIMES:
         if value[name] is not None:
             value[name] = round(value[name], 6)
+    value["steps"] = told_steps(entry.steps)
     return value
+
+
+def told_steps(steps: Iterable[Step]) -> list[Step]:
+    """Steps as JSON."""
+    return [step | {"at": round(step["at"], 3)} for step in steps]
 
 
 def from_value(value: jsontext.JsonObject) -> Entry:
@@ -193,7 +198,54 @@ def from_value(value: jsontext.JsonObject) -> Entry:
         raise ValueError(f"no entry of a request: {error}") from None
 
 
+# --- rows ------------------------------------------------------------------------------------------------------
+
+_values_of = attrgetter(*FIELDS)
+_TIME_PLACES = tuple(map(FIELDS.index, _TIMES))
+_STEPS_PLACE = FIELDS.index("steps")
+
+
+def to_row(entry: Entry) -> list[Any]:
+    """The values of an entry in the order of FIELDS, for a store, as cheap to write as they can be: times in whole
+    microseconds, since the digits of a float are looked for, and of the usual two steps only their times."""
+    row = list(_values_of(entry))
+    for place in _TIME_PLACES:
+        if row[place] is not None:
+            row[place] = round(row[place] * 1e6)
+    if _has_usual_steps(entry):
+        row[_STEPS_PLACE] = [round(step["at"] * 1e6) for step in entry.steps]
+    return row
+
+
 def from_row(row: list[Any]) -> Entry:
     """The entry of `to_row`'s values. An earlier version had fewer of them, a later one has more behind. Raises
-    ValueError for what is none."""
-    return from_value(dict(zip(FIELDS, row, strict=False)))
+    ValueError or TypeError for what is none."""
+    value = dict(zip(FIELDS, row, strict=False))
+    for name in _TIMES:
+        if value.get(name) is not None:
+            value[name] = value[name] / 1e6
+    entry = from_value(value)
+    if entry.steps and not isinstance(entry.steps[0], dict):
+        return replace(entry, steps=_usual_steps(entry, *entry.steps))
+    return entry
+
+
+def _usual_steps(entry: Entry, picked: int, answered: int) -> tuple[Step, ...]:
+    """The steps of a request that its first account has answered. picked, answered: when, in microseconds."""
+    times = (("picked", picked), ("answered", answered))
+    return tuple(
+        {"at": at / 1e6, "model": entry.model, "event": event, "account": entry.account} for event, at in times
+    )
+
+
+def _has_usual_steps(entry: Entry) -> bool:
+    if len(entry.steps) != 2:
+        return False
+    picked, answered = entry.steps
+    return (
+        len(picked) == len(answered) == 4
+        and picked["event"] == "picked"
+        and answered["event"] == "answered"
+        and picked.get("account") == answered.get("account") == entry.account
+        and picked["model"] == answered["model"] == entry.model
+    )

@@ -21,7 +21,7 @@ from .catalog import Catalog
 from .clients import Clients, check_model, fallbacks_of
 from .config import Config
 from .conversation import Exchange, Notice, Request
-from .entries import Entry
+from .entries import Entry, told_steps
 from .errors import (
     GatewayError,
     InvalidRequest,
@@ -565,7 +565,7 @@ class Gateway:
             found = await self._find_entry(request_id)
         if found is None:
             raise NotFound(f"Nothing is remembered of the request {request_id[:100]}.", code="request_not_found")
-        return {"object": "agproxy.why", "request_id": request_id, "steps": list(found.steps)}
+        return {"object": "agproxy.why", "request_id": request_id, "steps": told_steps(found.steps)}
 
     # --- answers
 

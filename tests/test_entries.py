@@ -9,7 +9,7 @@ import pytest
 from fakes import NOW, FakeReply, FakeUpstream, Scripted, make_gateway
 
 from agproxy.config import Config
-from agproxy.entries import CUT_SHORT, Entry, from_value, json_line, text_line, to_value
+from agproxy.entries import CUT_SHORT, Entry, from_value, json_line, text_line, to_value, told_steps
 from agproxy.errors import UpstreamFailed
 from agproxy.exchange import Stream
 from agproxy.http11 import HttpRequest
@@ -163,7 +163,7 @@ def test_an_entry_comes_back_from_its_json_and_survives_a_later_versions_fields(
     value = json.loads(json.dumps(to_value(entry)))
 
     assert from_value(value | {"of_tomorrow": 1}) == from_value(value)
-    assert (from_value(value).steps, from_value(value).notices) == (entry.steps, entry.notices)
+    assert (from_value(value).steps, from_value(value).notices) == (tuple(told_steps(entry.steps)), entry.notices)
     with pytest.raises(ValueError, match="no entry"):
         from_value({"id": "req_1"})
 

@@ -343,7 +343,12 @@ entries = some.builds(
     output_tokens=numbers,
     notices=some.lists(texts, max_size=2).map(tuple),
     outcomes=some.lists(texts, max_size=2).map(tuple),
-    steps=some.lists(some.dictionaries(texts, anything, max_size=2), max_size=2).map(tuple),
+    steps=some.lists(
+        some.dictionaries(texts, anything, max_size=2).map(
+            lambda more: more | {"at": NOW, "model": "m", "event": "failed", "account": "a"}
+        ),
+        max_size=2,
+    ).map(tuple),
 )
 
 

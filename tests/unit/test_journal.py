@@ -108,6 +108,33 @@ def test_an_entry_comes_back_as_it_was(file):
     assert type(first.is_stream) is bool
 
 
+def test_the_usual_steps_take_little_room_and_come_back_whole(file):
+    picked = {"at": NOW + 0.25, "model": "m", "event": "picked", "account": "a"}
+    answered = {"at": NOW + 1.5, "model": "m", "event": "answered", "account": "a"}
+    made = [
+        entry(f"req_{number}", model="m", account="a", attempts=1, steps=steps)
+        for number, steps in enumerate(
+            [
+                (picked, answered),
+                (picked | {"skipped": [{"account": "b", "why": "busy"}]}, answered),
+                (picked, answered | {"model": "other"}),
+                (picked | {"account": "b"}, answered),
+                (picked, picked),
+                (answered, picked),
+                (picked,),
+                (picked, {"at": NOW, "model": "m", "event": "waits", "wait_seconds": 1.0}),
+            ]
+        )
+    ]
+    write(file, *made)
+
+    with Reader(file) as reader:
+        assert [found.entry for found in reader.latest(Wanted(), 10)] == made
+    with closing(sqlite3.connect(file)) as database:
+        (told,) = database.execute("SELECT told FROM pages").fetchone()
+    assert json.loads(told)[0][FIELDS.index("steps")] == [round((NOW + 0.25) * 1e6), round((NOW + 1.5) * 1e6)]
+
+
 def test_what_no_utf8_can_hold_costs_nobody_his_entry(file):
     write(file, entry("a", model_asked="gpt\ud800", notices=("\udfff: ignored",)), entry("b"))
 
