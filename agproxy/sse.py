@@ -41,6 +41,7 @@ class Decoder:
         "_data",
         "_data_bytes",
         "_error",
+        "_is_within",
         "_max",
         "_name",
         "_pending",
@@ -61,6 +62,7 @@ class Decoder:
         self._stray: list[bytes] = []
         self._stray_bytes = 0
         self._error: DecodeError | None = None
+        self._is_within = False  # an event or a line, or after an error: one look instead of five
 
     @property
     def stray(self) -> str:
@@ -78,6 +80,9 @@ class Decoder:
             self._error = error
             if not events:
                 raise
+        finally:
+            has_error = self._error is not None
+            self._is_within = bool(self._pending or self._data or self._name or self._after_cr or has_error)
         return events
 
     def feed_whole(self, data: bytes) -> str:
@@ -86,7 +91,7 @@ class Decoder:
         value = data[6:-4] if data.endswith(b"\r\n\r\n") else data[6:-2] if data.endswith(b"\n\n") else b""
         if not data.startswith(b"data: ") or b"\n" in value or b"\r" in value or len(data) > self._max:
             return ""
-        if self._pending or self._data or self._name or self._after_cr or self._error is not None:
+        if self._is_within:
             return ""
         try:
             text = value.decode()

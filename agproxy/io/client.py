@@ -410,16 +410,17 @@ class _Connection(asyncio.BufferedProtocol):
         error: Exception | None = None
         body = reader.feed(data) if data else reader.feed_end()
         try:
-            if reader.status and not answer.has_head:
-                answer.take_head(reader.status, reader.headers)
-                self._arm()
+            if not answer.has_head:
+                if reader.informational > _MAX_INFORMATIONAL:
+                    raise UpstreamFailed(f"{self.origin.place}: too many 1xx answers", code="bad_upstream")
+                if reader.status:
+                    answer.take_head(reader.status, reader.headers)
+                    self._arm()
             if body:
                 answer.take(body)
             if reader.is_whole:
                 answer.finish()
-            if reader.informational > _MAX_INFORMATIONAL:
-                raise UpstreamFailed(f"{self.origin.place}: too many 1xx answers", code="bad_upstream")
-            if reader.error is not None:
+            elif reader.error is not None:
                 raise self._describe(reader.error, answer)
         except Exception as failure:  # also what the reader's feed raises, to be raised again from its pump
             error = failure
