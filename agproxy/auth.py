@@ -96,7 +96,7 @@ def client_key(headers: Headers) -> str | None:
 
 
 def key_name(headers: Headers, keys: tuple[tuple[str, str], ...]) -> str | None:
-    """The name of the configured key that a request brings, or None. Takes the same time for every key."""
+    """The name of the configured key that a request brings, or None. It is compared with each one, in constant time."""
     given = client_key(headers)
     if given is None:
         return None

@@ -5,10 +5,12 @@ nothing else of what was asked or answered. `ledger` makes entries, one a reques
 whatever counts are handed each of them.
 """
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field, replace
-from fnmatch import fnmatchcase
-from operator import attrgetter
+from fnmatch import translate
+from functools import lru_cache
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from . import jsontext
@@ -117,21 +119,31 @@ class Wanted:
 
     def meets(self, entry: Entry, place: int) -> bool:
         """Whether an entry at this place is one of them."""
+        return self.meets_row(_values_of(entry), place)
+
+    def meets_row(self, row: Sequence[Any], place: int) -> bool:
+        """The same of an entry's row, as `to_row` has it."""
+        if self.before is not None and place >= self.before:
+            return False
+        status, client, account, protocol, asked, model = _filtered(row)
         return (
-            (self.before is None or place < self.before)
-            and (not self.only_errors or entry.is_error)
-            and (self.client is None or entry.client == self.client)
-            and (self.account is None or entry.account == self.account)
-            and not (self.only_api and entry.protocol in OWN_PROTOCOLS)
-            and (self.model is None or self._names(entry.model_asked) or self._names(entry.model))
+            (not self.only_errors or status >= 400)
+            and (self.client is None or client == self.client)
+            and (self.account is None or account == self.account)
+            and not (self.only_api and protocol in OWN_PROTOCOLS)
+            and (self.model is None or any(map(_pattern(self.model), (asked, model))))
         )
 
-    def _names(self, model: str) -> bool:
-        assert self.model is not None
-        return fnmatchcase(model, self.model.replace("[", "[[]").replace("?", "[?]"))
+
+@lru_cache(maxsize=64)
+def _pattern(model: str) -> Callable[[str], Any]:
+    """What a whole name is matched with; * is any characters."""
+    return re.compile(translate(model.replace("[", "[[]").replace("?", "[?]"))).match
 
 
 FIELDS = tuple(name for name in Entry.__dataclass_fields__ if name != "recording")
+_values_of = attrgetter(*FIELDS)
+_filtered = itemgetter(*map(FIELDS.index, ("status", "client", "account", "protocol", "model_asked", "model")))
 _TIMES = ("at", "first_byte_seconds", "total_seconds", "waited_seconds")
 _TUPLES = frozenset({"outcomes", "notices", "steps"})
 
@@ -185,7 +197,7 @@ def to_value(entry: Entry) -> jsontext.JsonObject:
 
 def told_steps(steps: Iterable[Step]) -> list[Step]:
     """Steps as JSON."""
-    return [step | {"at": round(step["at"], 3)} for step in steps]
+    return [step | {"at": round(step.get("at", 0), 3)} for step in steps]
 
 
 def from_value(value: jsontext.JsonObject) -> Entry:
@@ -200,7 +212,6 @@ def from_value(value: jsontext.JsonObject) -> Entry:
 
 # --- rows ------------------------------------------------------------------------------------------------------
 
-_values_of = attrgetter(*FIELDS)
 _TIME_PLACES = tuple(map(FIELDS.index, _TIMES))
 _STEPS_PLACE = FIELDS.index("steps")
 

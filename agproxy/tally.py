@@ -15,6 +15,7 @@ STEP_SECONDS = 5
 STEPS = 60  # five minutes
 MOST_RECENT = 500
 _MOST_ERRORS = 8
+_MOST_OWN = 50
 _CLASSES = 4  # of latency, in each doubling
 _SUMS = ("requests", "errors", "prompt_tokens", "cached_tokens", "output_tokens")
 
@@ -39,6 +40,7 @@ class Tally:
     def __init__(self, most_recent: int = MOST_RECENT) -> None:
         self._batch = Batch(self._count)
         self._recent: deque[tuple[int, Entry]] = deque(maxlen=most_recent)
+        self._own: deque[tuple[int, Entry]] = deque(maxlen=_MOST_OWN)  # apart: probes would push out the others
         self._errors: deque[Entry] = deque(maxlen=_MOST_ERRORS)
         self._number = 0
         self._sums = [0] * len(_SUMS)
@@ -50,16 +52,17 @@ class Tally:
         self._batch.add(entry)
 
     @property
-    def recent(self) -> deque[tuple[int, Entry]]:
+    def recent(self) -> list[tuple[int, Entry]]:
         """The newest, each with its number, the newest last."""
         self._batch.settle()
-        return self._recent
+        return sorted([*self._own, *self._recent], key=lambda pair: pair[0])
 
     def _count(self, entry: Entry) -> None:
         self._number += 1
-        self._recent.append((self._number, entry))
         if entry.protocol in OWN_PROTOCOLS:
+            self._own.append((self._number, entry))
             return
+        self._recent.append((self._number, entry))
         number = int((entry.at + entry.total_seconds) // STEP_SECONDS)
         slot = self._slots.get(number) or self._new_slot(number)
         slot.counts[0] += 1

@@ -107,12 +107,13 @@ def test_what_is_older_than_five_minutes_counts_only_in_the_sums():
     assert found["latency"]["p50"] is None
 
 
-def test_so_many_of_the_newest_are_remembered_and_failures_longer():
+def test_so_many_of_the_newest_are_remembered_and_failures_longer_and_no_probe_pushes_them_out():
     tally = Tally(3)
     for number in range(100):
         tally.add(entry(number, status=429 if number == 10 else 200))
+    tally.add(entry(100, protocol="gateway"))
 
-    assert [one.id for _, one in tally.recent] == ["req_97", "req_98", "req_99"]
+    assert [one.id for _, one in tally.recent] == ["req_97", "req_98", "req_99", "req_100"]
     assert (tally.find("req_98").id, tally.find("req_96")) == ("req_98", None)
     assert [row["id"] for row in tally.told(NOW)["errors"]] == ["req_10"]
 

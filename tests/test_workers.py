@@ -308,6 +308,24 @@ def test_a_rolling_reload_loses_no_stream(serve):
 
 
 @needs_proc
+def test_a_stop_after_a_reload_does_not_cut_the_streams_of_the_workers_that_were_replaced(serve):
+    """They were asked to leave before: a second time would cut them."""
+    with GatedGemini(2, free=1) as gemini:
+        running = serve(AGPROXY_UPSTREAM_URL=gemini.url, GEMINI_API_KEY="k")
+        before = children_of(running.process.pid)
+        with open_stream(running.url) as answer:
+            running.process.send_signal(signal.SIGHUP)
+            until(lambda: any("all workers are new" in line for line in running.lines), running)
+            running.process.send_signal(signal.SIGTERM)
+            deadline = time.monotonic() + 20
+            while set(children_of(running.process.pid)) - set(before):  # the new ones, which have nothing to do
+                assert time.monotonic() < deadline
+            gemini.goes_on.put(True)
+            assert answer.read().endswith(b"data: [DONE]\n\n")
+        assert running.process.wait(20) == 0
+
+
+@needs_proc
 def test_a_reload_with_broken_settings_leaves_the_workers_that_serve(serve, tmp_path):
     running = serve(AGPROXY_SIMULATE="on")
     before = children_of(running.process.pid)

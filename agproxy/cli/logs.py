@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,7 @@ def _list(options: argparse.Namespace) -> int:
     limit = options.limit if options.limit is not None else _FEW if options.follow else _LIMIT
     with Reader(file) as reader:
         last = reader.last_place()
-        _print(reader.latest(wanted, limit), is_json=options.json)
+        _print(reader.latest(replace(wanted, before=last + 1), limit), is_json=options.json)
         if options.follow:
             _follow(reader, wanted, last, is_json=options.json)
         if last == 0:
@@ -91,7 +92,8 @@ def _follow(reader: Reader, wanted: Wanted, last: int, *, is_json: bool) -> None
         changes = reader.changes()
         if changes != seen:
             seen, end = changes, reader.last_place()
-            _print(reader.after(wanted, last), is_json=is_json)
+            # What has come in between is for the next time.
+            _print([found for found in reader.after(wanted, last) if found.place <= end], is_json=is_json)
             last = max(end, last)
         time.sleep(_POLL_SECONDS)
 

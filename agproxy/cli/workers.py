@@ -58,6 +58,7 @@ class _Child:
     pipe: io.FileIO
     began: float
     heard: float
+    is_leaving: bool = False  # it was asked to
 
     def hear(self) -> None:
         """It has said something, or can say nothing any more."""
@@ -307,7 +308,9 @@ class Supervisor:
         self._close_listeners()  # what came to a queue that nobody empties would wait for the end of the drain
         if self._rolling is not None:
             await asyncio.wait({self._rolling})
-        self._send_all(signal.SIGTERM)
+        for child in self._watching:
+            if not child.is_leaving:  # to one that was replaced it would be the second signal, which cuts
+                _send(child, signal.SIGTERM)
         patience: float | None = None
         while self._watching:
             asked = asyncio.ensure_future(signals.get())
@@ -316,7 +319,8 @@ class Supervisor:
             )
             if asked in done and asked.result() != _HANGUP:
                 status, patience = EXIT_INTERRUPTED, _KILL_SECONDS
-                self._send_all(signal.SIGINT)  # another one: two of a kind are one to whom neither has reached yet
+                for child in self._watching:
+                    _send(child, signal.SIGINT)  # another one: two of a kind are one to whom neither has reached yet
             asked.cancel()
             if not done:
                 for child in self._watching:
@@ -327,12 +331,9 @@ class Supervisor:
         for listeners in self._listeners:
             listen.close_all(listeners)
 
-    def _send_all(self, number: int) -> None:
-        for child in self._watching:
-            _send(child, number)
-
 
 def _send(child: _Child, number: int) -> None:
+    child.is_leaving = True
     if child.process.returncode is None:
         child.process.send_signal(number)
 

@@ -122,7 +122,7 @@ class _Answer:
         proxy = self._proxy
         if self.status < 400 or proxy is None:
             return body
-        return hide(body.decode("utf-8", "surrogateescape"), proxy.secrets).encode("utf-8", "surrogateescape")
+        return hide(body.decode("latin-1"), proxy.secrets).encode("latin-1")
 
     async def pump(self, feed: Feed, reply: Follower | None = None) -> None:
         if self._is_used:

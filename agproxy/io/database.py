@@ -1,5 +1,4 @@
-"""One SQLite file in WAL mode, used by one thread: made private, opened at its first use, set aside where it is broken
-or of an older format.
+"""One SQLite file in WAL mode, used by one thread: made private, opened at its first use, set aside where it is broken.
 
 What is in it is the caller's matter. Its methods block, and raise sqlite3.Error and OSError. Several processes may have
 the file open when it breaks: one of them sets it aside, and all go on with the new one, by its inode.
@@ -24,19 +23,26 @@ log = logging.getLogger("agproxy.database")
 T = TypeVar("T")
 
 
-class _Older(Exception):
-    """The file is of a format that this version writes no more."""
-
-
 _LOCK_SECONDS = 10.0  # another process that writes to the same file does so for milliseconds
 _FREED_PAGES = 4000  # of the file, given back to the disk at a time
 
 
 class Database:
-    """file None: in memory. schema: statements that make the tables of a new file of this version. loss: what a new
-    file begins without, for the log."""
+    """file None: in memory. schema: statements that make the tables of a new file of this version. convert: brings the
+    tables of an older version into this one's form, in one transaction. loss: what a new file begins without, for the
+    log."""
 
-    def __init__(self, file: Path | None, *, schema: str, version: int, loss: str, wal_bytes: int) -> None:
+    def __init__(
+        self,
+        file: Path | None,
+        *,
+        schema: str,
+        version: int,
+        loss: str,
+        wal_bytes: int,
+        convert: "Callable[[sqlite3.Connection], None] | None" = None,
+    ) -> None:
+        self._convert = convert
         self.file = file
         self._schema = schema
         self._version = version
@@ -46,13 +52,13 @@ class Database:
         self._opened: tuple[int, int] | None = None  # the file that was there when it was opened: device, inode
 
     def do(self, job: Callable[["sqlite3.Connection"], T]) -> T:
-        """One job as one transaction; where the file turns out to be broken or older, once more on a new one."""
+        """One job as one transaction; where the file turns out to be broken, once more on a new one."""
         import sqlite3  # here, so that only who keeps something pays for loading it
 
         try:
             return self._transact(job)
-        except (sqlite3.DatabaseError, UnicodeDecodeError, _Older) as error:
-            if not _is_broken(error) and not isinstance(error, _Older):
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            if not _is_broken(error):
                 raise
             self._set_aside(error)
             return self._transact(job)
@@ -102,21 +108,23 @@ class Database:
         return database
 
     def _see_version(self, database: "sqlite3.Connection") -> None:
-        """Make the tables of a new file. Raises OSError for a file of a later format, _Older for one of an earlier."""
+        """Make the tables of a new file, convert those of an older one. Raises OSError for a file of a later format."""
         database.execute("BEGIN IMMEDIATE")
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version == 0:
             for statement in filter(str.strip, self._schema.split(";")):
                 database.execute(statement)
+        elif version < self._version and self._convert is not None:
+            log.info("%s: it is converted from format %d to %d", self.file, version, self._version)
+            self._convert(database)
+        if version < self._version:
             database.execute(f"PRAGMA user_version = {self._version}")
         database.commit()
         if version > self._version:
             raise OSError(f"the file was written by a newer agproxy (format {version}, this one knows {self._version})")
-        if 0 < version < self._version:
-            raise _Older(f"written by an older agproxy (format {version}, this one writes {self._version})")
 
     def _set_aside(self, error: Exception) -> None:
-        """Keep a file under another name, so that a new one can begin."""
+        """Keep a broken file under another name, so that a new one can begin."""
         self.close()
         if self.file is None:
             return
@@ -125,10 +133,9 @@ class Database:
                 if not self._is_in_place():  # another process has set it aside, and the new one is its work
                     return
                 stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-                why, level = ("old", logging.WARNING) if isinstance(error, _Older) else ("corrupt", logging.ERROR)
-                kept = self.file.with_name(f"{self.file.name}.{why}-{stamp}-{os.getpid()}")
+                kept = self.file.with_name(f"{self.file.name}.corrupt-{stamp}-{os.getpid()}")
                 told = "%s: %s. It is kept as %s, and a new one begins without its %s"
-                log.log(level, told, self.file, error, kept, self._loss)
+                log.error(told, self.file, error, kept, self._loss)
                 for suffix in ("-wal", "-shm"):
                     self.file.with_name(self.file.name + suffix).unlink(missing_ok=True)
                 self.file.replace(kept)

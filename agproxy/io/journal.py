@@ -9,7 +9,6 @@ Entries are kept in pages, a row of SQLite for up to _IN_PAGE of them that ended
 `entries.to_row`. A row for each entry with a column for each field cost a request twice as much CPU (`make bench
 ARGS=unary`): each statement lets go of the interpreter some five times, and has to win it back from a busy event loop.
 Pages that cannot hold what is asked for are passed over by SQLite: an id or a client is found in 64 MB within 60 ms.
-Where each entry has to be looked at, as for the pattern of a model, all of them take 1.3 s, for people only.
 """
 
 import asyncio
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import jsontext
-from ..entries import Entry, Wanted, from_row, to_row
+from ..entries import FIELDS, OWN_PROTOCOLS, Entry, Wanted, from_row, from_value, to_row
 from ..errors import ConfigError, StateUnavailable
 from .beside import telling
 from .database import Database, size_of
@@ -41,13 +40,14 @@ T = TypeVar("T")
 _ALL = Wanted()
 FILE = "journal.sqlite3"
 VERSION = 2
-# at: when its last entry ended, Unix seconds. worst: the greatest status in it.
+# at: when its last entry ended, Unix seconds. worst: the greatest status in it. has_api: whether there is any that did
+# not ask the gateway about itself.
 _SCHEMA = """
 CREATE TABLE pages (number INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, worst INTEGER NOT NULL,
-    told TEXT NOT NULL);
+    has_api INTEGER NOT NULL, told TEXT NOT NULL);
 CREATE TABLE bodies (place INTEGER PRIMARY KEY, told BLOB NOT NULL);
 """
-_INSERT = "INSERT INTO pages (at, worst, told) VALUES (?, ?, ?)"
+_INSERT = "INSERT INTO pages (at, worst, has_api, told) VALUES (?, ?, ?, ?)"
 # Entries of a page, so that the place of one is its page's number times this, and its own within the page.
 _IN_PAGE = 100
 
@@ -71,10 +71,49 @@ def _text(value: Any) -> str:
     return jsontext.text(value).encode("utf-8", "backslashreplace").decode()
 
 
-def _page(batch: list[Entry]) -> tuple[float, int, str]:
+def _page(batch: list[Entry]) -> tuple[float, int, bool, str]:
     """The row of some entries."""
     worst = max(entry.status for entry in batch)
-    return max(map(_end_of, batch)), worst, _text([to_row(entry) for entry in batch])
+    has_api = any(entry.protocol not in OWN_PROTOCOLS for entry in batch)
+    return max(map(_end_of, batch)), worst, has_api, _text([to_row(entry) for entry in batch])
+
+
+def _convert(database: "sqlite3.Connection") -> None:
+    """Format 1 had a row for each entry, and a column for each field."""
+    known = {row[1] for row in database.execute("PRAGMA table_info(entries)")}
+    names = [name for name in FIELDS if name in known]
+    database.execute("ALTER TABLE entries RENAME TO old_entries")
+    database.execute("ALTER TABLE bodies RENAME TO old_bodies")
+    for statement in filter(str.strip, _SCHEMA.split(";")):
+        database.execute(statement)
+    columns = ", ".join(f'"{name}"' for name in names)
+    rows = database.execute(f"SELECT number, {columns} FROM old_entries ORDER BY number")
+    with_bodies = {number for (number,) in database.execute("SELECT number FROM old_bodies")}
+    while some := rows.fetchmany(_IN_PAGE):
+        found = [(row[0], entry) for row in some if (entry := _of_format_1(names, row[1:])) is not None]
+        if not found:
+            continue
+        page = database.execute(_INSERT, _page([entry for _, entry in found])).lastrowid
+        assert page is not None
+        for index, (number, _) in enumerate(found):
+            if number in with_bodies:
+                copy = "INSERT INTO bodies (place, told) SELECT ?, told FROM old_bodies WHERE number = ?"
+                database.execute(copy, (page * _IN_PAGE + index, number))
+    database.execute("DROP TABLE old_entries")
+    database.execute("DROP TABLE old_bodies")
+
+
+def _of_format_1(names: list[str], row: tuple[Any, ...]) -> Entry | None:
+    values = {name: value for name, value in zip(names, row, strict=True) if value is not None}
+    try:
+        for name in ("outcomes", "notices", "steps"):
+            if name in values:
+                values[name] = jsontext.loads(values[name])
+        values["is_stream"] = bool(values.get("is_stream"))
+        return from_value(values)
+    except (ValueError, TypeError, AttributeError):
+        log.warning("an entry of the older format is damaged, and left out")
+        return None
 
 
 def _end_of(entry: Entry) -> float:
@@ -93,8 +132,11 @@ class JournalFile:
         self._has_job = False
         self._hurry = threading.Event()
         self._worker: ThreadPoolExecutor | None = None
+        self._reading_worker: ThreadPoolExecutor | None = None  # a long look must not keep entries waiting
         # From here on the worker's alone.
-        self._database = Database(file, schema=_SCHEMA, version=VERSION, loss="entries", wal_bytes=_WAL_BYTES)
+        self._database = Database(
+            file, schema=_SCHEMA, version=VERSION, loss="entries", wal_bytes=_WAL_BYTES, convert=_convert
+        )
         self._told_dropped = 0
         self._written = 0  # bytes, since its size was looked at
         self._tidied = float("-inf")
@@ -135,7 +177,11 @@ class JournalFile:
             with self._reading() as reader:
                 return [(found.place, found.entry) for found in reversed(reader.latest(wanted, limit))]
 
-        return await asyncio.get_running_loop().run_in_executor(self._pool, read)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._pool, lambda: None)  # behind what is being written
+        if self._reading_worker is None:
+            self._reading_worker = ThreadPoolExecutor(1, "agproxy-journal-reader")
+        return await loop.run_in_executor(self._reading_worker, read)
 
     async def show(self, request_id: str) -> tuple[Entry, jsontext.JsonObject | None] | None:
         """The entry of a request and its recorded bodies; None where it is not kept. Raises StateUnavailable."""
@@ -162,6 +208,8 @@ class JournalFile:
         if self._worker is not None:
             await asyncio.get_running_loop().run_in_executor(self._worker, self._close)
             self._worker.shutdown()
+        if self._reading_worker is not None:
+            self._reading_worker.shutdown(wait=False, cancel_futures=True)
 
     @property
     def _pool(self) -> ThreadPoolExecutor:
@@ -320,11 +368,11 @@ class Reader:
 
     def latest(self, wanted: Wanted, limit: int) -> list[Found]:
         """The newest that are wanted, oldest first."""
-        return self._search(wanted.meets, limit, wanted=wanted)[::-1]
+        return self._search(wanted.meets_row, limit, wanted=wanted)[::-1]
 
     def after(self, wanted: Wanted, place: int) -> list[Found]:
         """Those that are wanted of what came after a place, oldest first."""
-        return self._search(lambda entry, at: at > place and wanted.meets(entry, at), wanted=wanted, after=place)[::-1]
+        return self._search(lambda row, at: at > place and wanted.meets_row(row, at), wanted=wanted, after=place)[::-1]
 
     def last_place(self) -> int:
         """The place of the newest of all."""
@@ -334,10 +382,10 @@ class Reader:
     def find(self, request_id: str, *, is_whole: bool = False) -> list[Found]:
         """The entry of a request; where the id is not whole, all that begin so, the newest some only."""
         word = _text(request_id)
-        found = self._search(lambda entry, _: entry.id == request_id, 1, words=[word])
+        found = self._search(lambda row, _: row[0] == request_id, 1, words=[word])
         if found or is_whole:
             return found
-        return self._search(lambda entry, _: entry.id.startswith(request_id), _MOST_BEGUN, words=[word[:-1]])
+        return self._search(lambda row, _: row[0].startswith(request_id), _MOST_BEGUN, words=[word[:-1]])
 
     def bodies(self, place: int) -> jsontext.JsonObject | None:
         """The recording of the entry at a place, as `Recording.told` has it; None where there is none."""
@@ -358,16 +406,19 @@ class Reader:
 
     def _search(
         self,
-        meets: Callable[[Entry, int], bool],
+        meets: Callable[[list[Any], int], bool],
         limit: int = sys.maxsize,
         *,
         wanted: Wanted = _ALL,
         words: Sequence[str] = (),
         after: int = 0,
     ) -> list[Found]:
-        """Those that meet a condition, the newest first. wanted, words, after: what SQLite can pass pages over by."""
+        """Those whose row meets a condition, the newest first. wanted, words, after: what SQLite can pass pages over
+        by."""
         names = [_text(name) for name in (wanted.client, wanted.account) if name is not None]
-        conditions = ["number BETWEEN ? AND ?"] + ["worst >= 400"] * wanted.only_errors
+        if wanted.model is not None:  # the longest of what stands between its stars
+            names.append(_text(max(wanted.model.split("*"), key=len))[1:-1])
+        conditions = ["number BETWEEN ? AND ?"] + ["worst >= 400"] * wanted.only_errors + ["has_api"] * wanted.only_api
         conditions += ["instr(told, ?)"] * (len(words) + len(names))
         query = f"SELECT number, told FROM pages WHERE {' AND '.join(conditions)} ORDER BY number DESC LIMIT ?"
         least, most = after // _IN_PAGE, _MOST_INTEGER
@@ -379,9 +430,12 @@ class Reader:
             pages = self._rows(query, least, most, *words, *names, count)
             for number, told in pages:
                 try:
-                    page = enumerate(map(from_row, jsontext.loads(told)), number * _IN_PAGE)
-                    fitting = [Found(place=place, entry=entry) for place, entry in page if meets(entry, place)]
-                except (ValueError, TypeError):
+                    rows = jsontext.loads(told)
+                    if not isinstance(rows, list):
+                        raise TypeError
+                    page = enumerate(rows, number * _IN_PAGE)
+                    fitting = [Found(place=place, entry=from_row(row)) for place, row in page if meets(row, place)]
+                except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError):  # anything but rows
                     raise ConfigError(f"{self.file}: an entry is damaged") from None
                 found += reversed(fitting)
                 most = number - 1
@@ -403,10 +457,13 @@ class Reader:
                 (version,) = self._database.execute("PRAGMA user_version").fetchone()
                 if version > VERSION:
                     raise ConfigError(f"{self.file}: written by a newer agproxy (format {version})")
+                if 0 < version < VERSION:
+                    told = "the gateway converts it when it next writes to it"
+                    raise ConfigError(f"{self.file}: written by an older agproxy (format {version}); {told}")
             return self._database.execute(query, values).fetchall()
         except UnicodeDecodeError:  # of SQLite's complaint, which quotes a broken file
             raise ConfigError(f"{self.file}: database disk image is malformed") from None
         except sqlite3.Error as error:
-            if "no such table" in str(error):  # it was just made, or is of an older format, and nothing has come since
+            if "no such table" in str(error):  # it was just made
                 return []
             raise ConfigError(f"{self.file}: {error}") from None

@@ -7,6 +7,7 @@ variables. Knows no pools and no answers. Errors name the proxy's host and port,
 import asyncio
 import base64
 import ipaddress
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -50,9 +51,10 @@ class Proxy:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What a proxy may quote and nobody should see."""
+        """What a proxy may quote and nobody should see, also as JSON writes it. Bytes as latin-1."""
         user, password = self.user.decode("latin-1"), self.password.decode("latin-1")
-        return (password, f"{user}:{password}", (self.authorization or "").removeprefix("Basic "))
+        said = (password or user, f"{user}:{password}", (self.authorization or "").removeprefix("Basic "))
+        return (*said, *(json.dumps(word, ensure_ascii=False)[1:-1] for word in said))
 
     @property
     def authorization(self) -> str | None:

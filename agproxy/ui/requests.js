@@ -24,7 +24,7 @@ export function requests() {
   form.addEventListener('change', () => load());
   const node = el('div', {class: 'stack'}, form, el('section', {class: 'card stack'}, list.node, nothing,
     el('div', {class: 'row between'}, older, from)));
-  let rows = [], asked = 0, seen = -1, isPaged = false, isDue = false;
+  let rows = [], asked = 0, answered = 0, seen = -1, isPaged = false, isDue = false;
 
   async function load(more = false) {
     const mine = ++asked;
@@ -42,6 +42,8 @@ export function requests() {
       draw();
     } catch (error) {
       if (mine === asked) { nothing.hidden = false; set(nothing, error.message); }
+    } finally {
+      answered++;
     }
   }
 
@@ -66,6 +68,7 @@ export function requests() {
     const known = [...account.options].map((option) => option.value);
     for (const one of now.accounts) if (!known.includes(one.id)) account.append(el('option', {value: one.id}, nameOf(one.id)));
     if (node.hidden || isPaged) return;
+    if (answered < asked) return; // one look at a time, however long it takes
     const isNew = seen !== now.requests;
     if (isNew || isDue) load();
     isDue = isNew; // once more a second later: the journal writes a moment after the end

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import zlib
 from contextlib import closing
 from pathlib import Path
 
@@ -160,7 +161,20 @@ def test_a_word_that_no_utf8_can_hold_is_found_nowhere(file):
         assert reader.find("\udcff") == []
 
 
-@pytest.mark.parametrize("told", ["x", "7", '["a"]', '[["a"]]', "[[7]]", '[["a", 1, null, "", "", "GET", "/"]]'])
+@pytest.mark.parametrize(
+    "told",
+    [
+        "x",
+        "7",
+        "{}",
+        '[{"id": 1}]',
+        '[["a", 1' + "0" * 400 + ', null, "", "", "GET", "/"]]',
+        '["a"]',
+        '[["a"]]',
+        "[[7]]",
+        '[["a", 1, null, "", "", "GET", "/"]]',
+    ],
+)
 def test_an_entry_that_the_disk_has_changed_is_told(file, told):
     write(file, entry("a", outcomes=("account=429",)))
     with closing(sqlite3.connect(file)) as database, database:
@@ -374,21 +388,50 @@ def test_fields_that_an_older_version_did_not_know_are_empty_and_those_of_a_late
         assert [found.entry for found in reader.latest(Wanted(), 10)] == [entry("a", notices=("x",)), entry("b")]
 
 
-def test_a_file_of_the_older_format_is_kept_under_another_name(file, caplog):
+def test_a_file_of_the_older_format_is_converted_also_while_another_has_it_open(file, caplog):
     file.parent.mkdir()
+    old = [
+        entry(f"req_{number}", client="ann", outcomes=("a=429",), notices=("x",), trace="t") for number in range(150)
+    ]
     with closing(sqlite3.connect(file)) as database, database:
-        database.execute("CREATE TABLE entries (number INTEGER PRIMARY KEY, id)")
-        database.execute("INSERT INTO entries (id) VALUES ('old')")
+        database.execute("PRAGMA journal_mode = WAL")
+        names = [name for name in FIELDS if name != "steps"]  # which came later, say
+        database.execute(f"CREATE TABLE entries (number INTEGER PRIMARY KEY AUTOINCREMENT, {', '.join(names)})")
+        database.execute("CREATE TABLE bodies (number INTEGER PRIMARY KEY, told BLOB NOT NULL)")
+        for one in [*old, entry("broken", notices=("x",))]:
+            values = [getattr(one, name) for name in names]
+            values = [json.dumps(value) if isinstance(value, tuple) else value for value in values]
+            database.execute(f"INSERT INTO entries ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})", values)
+        database.execute("UPDATE entries SET notices = '[' WHERE id = 'broken'")
+        told = zlib.compress(b'{"request": "of 120"}')
+        database.execute("INSERT INTO bodies (number, told) VALUES (121, ?)", (told,))
         database.execute("PRAGMA user_version = 1")
-    assert ids(file) == []
+        database.commit()
+        with pytest.raises(ConfigError, match="written by an older agproxy"):
+            ids(file)
 
-    journal = write(file, entry("new"))
+        journal = write(file, entry("new"))
 
-    (kept,) = file.parent.glob("journal.sqlite3.old-*")
-    with closing(sqlite3.connect(kept)) as database:
-        assert database.execute("SELECT id FROM entries").fetchall() == [("old",)]
-    assert (ids(file), journal.dropped) == (["new"], 0)
-    assert "written by an older agproxy" in caplog.text
+    with Reader(file) as reader:
+        found = reader.latest(Wanted(), 1000)
+        assert [one.entry for one in found] == [*old, entry("new")]
+        assert [one.entry.id for one in found if reader.bodies(one.place)] == ["req_120"]
+    assert journal.dropped == 0
+    assert [path for path in file.parent.iterdir() if ".old" in path.name or ".corrupt" in path.name] == []
+    assert "an entry of the older format is damaged" in caplog.text
+
+
+def test_pages_that_cannot_hold_what_is_wanted_are_passed_over(file):
+    """Else a look for what is rare would take every page apart."""
+    write(file, *(entry(f"a{number}", model="gemini-2.5-flash", protocol="gateway") for number in range(100)))
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("UPDATE pages SET told = replace(told, '[', '(')")  # whoever takes it apart fails
+    write(file, entry("b", model="gemini-3-pro", protocol="openai_chat"))
+
+    assert ids(file, model="gemini-3*") == ids(file, model="*3-pro") == ids(file, only_api=True) == ["b"]
+    assert ids(file, client="ann") == ids(file, only_errors=True) == []
+    with pytest.raises(ConfigError, match="damaged"):
+        ids(file)
 
 
 # --- several at once -------------------------------------------------------------------------------------------
