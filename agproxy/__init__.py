@@ -13,7 +13,7 @@ circle (`tests/test_layers.py` holds this):
       setup, openapi                                decisions, pure
     frontends/*, backends/*                         one codec a protocol, pure
     simulator/*                                     a Gemini of its own, for offline use and tests
-    aside, places, targets, attempts, probing, exchange,
+    aside, places, targets, answers, attempts, probing, exchange,
       ledger, media, catalog, resources, admin,     exchanges with upstream: the only orchestration
       gateway
     io/*                                            sockets, files, logs: the only code that touches the world

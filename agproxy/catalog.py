@@ -8,9 +8,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from . import jsontext, models
-from .account import GEMINI, Account
-from .backends import gemini
+from . import models
+from .account import GEMINI
+from .answers import listed_models
 from .config import Config
 from .errors import GatewayError, InvalidRequest
 from .exchange import Upstream
@@ -22,7 +22,6 @@ _MOST_MEANINGS = 1000
 # The first client that asks for the model list waits this long for upstream's, the others not at all.
 _LIST_WAIT_SECONDS = 2.0
 _LIST_AGE_SECONDS = 600.0
-_MOST_PAGES = 20
 _MOST_ASKED = 3  # accounts, of which the first may be refused or out
 
 
@@ -102,35 +101,13 @@ class Catalog:
         accounts = [account for account in self._upstream.pool.accounts if account.endpoint.kind == GEMINI]
         for account in accounts[:_MOST_ASKED]:
             try:
-                names = await self._names(account)
+                target = await self._upstream.target(account)
+                self.listed = await listed_models(self._upstream.send, target)
             except GatewayError as error:
                 self._upstream.attempts.hide_secrets(error, account)
                 log.warning("the model list of upstream could not be had with %s: %s", account.id, error.message)
-            except ValueError:
-                log.warning("the model list of upstream could not be had with %s: it is not JSON", account.id)
             else:
-                self.listed = tuple(dict.fromkeys(names))
-                self._listed_names = frozenset(names)
+                self._listed_names = frozenset(self.listed)
                 self._meanings = {}
                 break
         self._listed_at = self._clock()
-
-    async def _names(self, account: Account) -> list[str]:
-        """What upstream lists for an account. Raises GatewayError, and ValueError for what is no JSON."""
-        upstream = self._upstream
-        names: list[str] = []
-        token: str | None = None
-        for _ in range(_MOST_PAGES):
-            target = await upstream.target(account)
-            answer = await upstream.send(gemini.models_call(target, token))
-            try:
-                body = await answer.read()
-            finally:
-                answer.close()
-            if answer.status != 200:
-                raise gemini.decode_error(answer.status, answer.headers, body)
-            page, token = gemini.decode_models(jsontext.loads(body))
-            names += page
-            if token is None:
-                break
-        return names

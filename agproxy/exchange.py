@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from . import jsontext
+from .answers import whole
 from .aside import LARGE_BYTES, Aside
 from .attempts import Attempts, TokenSource
 from .auth import NOBODY, Client
@@ -37,7 +38,6 @@ from .errors import (
     NoAccount,
     Retry,
     UpstreamAuthFailed,
-    UpstreamFailed,
     UpstreamOverloaded,
     UpstreamRateLimited,
 )
@@ -336,19 +336,10 @@ class Upstream:
         return self.send if recording is None else recording.sender(self.send, ticket.account.id)
 
     async def _ask(self, call: Call, ticket: Ticket, progress: Progress) -> Any:
-        """The JSON of a whole answer. Raises what upstream's error means, and UpstreamFailed for what is no JSON."""
+        """The JSON of a whole answer. Raises as `answers.whole`."""
         answer = await self.sender(ticket, progress)(call)
         self.pool.answered(ticket, self.now())
-        try:
-            body = await answer.read()
-        finally:
-            answer.close()
-        if answer.status != 200:
-            raise gemini.decode_error(answer.status, answer.headers, body)
-        try:
-            return jsontext.loads(body)
-        except ValueError:
-            raise UpstreamFailed("Upstream's answer is not JSON.", code="bad_upstream_body") from None
+        return await whole(answer)
 
 
 async def side_by_side(runs: list[Awaitable[T]]) -> list[T]:

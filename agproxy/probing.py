@@ -3,12 +3,10 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from . import jsontext
 from .account import Account, hide
 from .attempts import TokenSource
-from .errors import GatewayError, NoAccount, UpstreamFailed
+from .errors import GatewayError, NoAccount
 from .http11 import Send
 from .masking import mask
 
@@ -39,6 +37,7 @@ async def probe(
 ) -> Outcome:
     """The outcome of one call, its answer decoded as the gateway would. base_url: of the Gemini API by the settings,
     version included. counts_only: tokens are counted and none are made, which costs nothing."""
+    from .answers import whole
     from .backends import gemini  # here, so that the commands that only name a model start without the codec
     from .conversation import Policy, Request, Role, Sampling, Text, Turn
     from .targets import target_of
@@ -63,17 +62,12 @@ async def probe(
                 call = gemini.call(encoded, model, target, is_stream=False)
             answer = await send(call)
             status = answer.status
-            try:
-                body = await answer.read()
-            finally:
-                answer.close()
-        if status != 200:
-            raise gemini.decode_error(status, answer.headers, body)
+            value = gemini.unwrap(await whole(answer))
         if counts_only:
-            gemini.decode_count(gemini.unwrap(_parse(body)))
+            gemini.decode_count(value)
         else:
             decoder = gemini.decoder(encoded, "test")
-            decoder.feed(gemini.unwrap(_parse(body)))
+            decoder.feed(value)
             decoder.finish()
     except TimeoutError:
         fault = f"no answer within {seconds:g} s"
@@ -84,10 +78,3 @@ async def probe(
         )
         fault = quoted.removesuffix(" Check it with: agproxy accounts test")
     return Outcome(status=status, milliseconds=round((clock() - started) * 1000), fault=fault)
-
-
-def _parse(body: bytes) -> Any:
-    try:
-        return jsontext.loads(body)
-    except ValueError:
-        raise UpstreamFailed("The answer is not JSON: is this the Gemini API?") from None

@@ -26,8 +26,6 @@ explain  which rule takes a name, why it wins, and which others would have taken
 Names: your own rules (model_map; exact ones first, then the most specific wildcard), Gemini names as they are, a
 built-in table, the default model. With --upstream what the account lists counts too: it decides about -preview."""
 
-_MOST_PAGES = 20
-
 
 def add(commands: "Commands") -> None:
     parser = commands.add_parser(
@@ -110,11 +108,9 @@ def _tell(name: str, found: Explanation) -> str:
 
 async def _ask_upstream(settings: Config, accounts: tuple[Account, ...]) -> tuple[str, ...]:
     """The models that the first account with a key for the Gemini API may use. Raises GatewayError."""
-    from .. import jsontext
     from ..account import GEMINI
-    from ..backends import gemini
+    from ..answers import listed_models
     from ..embed import reaching
-    from ..errors import UpstreamFailed
     from ..targets import target_of
 
     async with reaching(settings, accounts) as reach:
@@ -124,21 +120,4 @@ async def _ask_upstream(settings: Config, accounts: tuple[Account, ...]) -> tupl
                 "there is no account to ask: run `agproxy accounts add`, set GEMINI_API_KEY, or try --simulate on"
             )
         target = target_of(account, account.key, reach.base_url)
-        names: list[str] = []
-        token: str | None = None
-        for _ in range(_MOST_PAGES):
-            answer = await reach.send(gemini.models_call(target, token))
-            try:
-                body = await answer.read()
-            finally:
-                answer.close()
-            if answer.status != 200:
-                raise gemini.decode_error(answer.status, answer.headers, body)
-            try:
-                page, token = gemini.decode_models(jsontext.loads(body))
-            except ValueError:
-                raise UpstreamFailed("its answer is not JSON") from None
-            names += page
-            if token is None:
-                break
-        return tuple(dict.fromkeys(names))
+        return await listed_models(reach.send, target)

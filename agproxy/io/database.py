@@ -112,8 +112,7 @@ class Database:
         database.execute("BEGIN IMMEDIATE")
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version == 0:
-            for statement in filter(str.strip, self._schema.split(";")):
-                database.execute(statement)
+            make_tables(database, self._schema)
         elif version < self._version and self._convert is not None:
             log.info("%s: it is converted from format %d to %d", self.file, version, self._version)
             self._convert(database)
@@ -151,6 +150,12 @@ class Database:
         except FileNotFoundError:
             return False
         return (found.st_dev, found.st_ino) == self._opened
+
+
+def make_tables(database: "sqlite3.Connection", schema: str) -> None:
+    """By statements one at a time: `executescript` would end the transaction."""
+    for statement in filter(str.strip, schema.split(";")):
+        database.execute(statement)
 
 
 def size_of(database: "sqlite3.Connection") -> int:

@@ -28,7 +28,7 @@ from .. import jsontext
 from ..entries import FIELDS, OWN_PROTOCOLS, Entry, Wanted, from_row, from_value, to_row
 from ..errors import ConfigError, StateUnavailable
 from .beside import telling
-from .database import Database, size_of
+from .database import Database, make_tables, size_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -84,8 +84,7 @@ def _convert(database: "sqlite3.Connection") -> None:
     names = [name for name in FIELDS if name in known]
     database.execute("ALTER TABLE entries RENAME TO old_entries")
     database.execute("ALTER TABLE bodies RENAME TO old_bodies")
-    for statement in filter(str.strip, _SCHEMA.split(";")):
-        database.execute(statement)
+    make_tables(database, _SCHEMA)
     columns = ", ".join(f'"{name}"' for name in names)
     rows = database.execute(f"SELECT number, {columns} FROM old_entries ORDER BY number")
     with_bodies = {number for (number,) in database.execute("SELECT number FROM old_bodies")}
