@@ -189,7 +189,7 @@ class Pool:
             rank = _RANKS[mode]
             if tried or avoid or home is not None or self._probes:
                 chosen = min(ready, key=lambda a: self._rank(a, model, tried, avoid, home, now, rank))
-            else:  # what of the rank then differs; with a thousand accounts it is most of what a request costs
+            else:  # what of the rank then differs: with a thousand accounts 160 us instead of 320
                 chosen = min(ready, key=lambda a: (-a.priority, rank(self, a, now)))
             return Pick(account=chosen, skips=told)
         if second:

@@ -13,7 +13,7 @@ from agproxy.errors import UpstreamFailed
 from agproxy.http11 import HttpRequest, Reply
 from agproxy.io import plain
 from agproxy.io.client import _Connection as _Upstream
-from agproxy.io.client import _Pool
+from agproxy.io.connection_pool import ConnectionPool
 from agproxy.io.dial import Origin
 from agproxy.io.server import Server, _Connection
 
@@ -107,7 +107,7 @@ def receive(pieces: Sequence[bytes], **settings: Any) -> tuple[Any, ...]:
     return asyncio.run(main())
 
 
-class _Resting(_Pool):
+class _Resting(ConnectionPool):
     """A pool of one connection: whether it came back, and has not been closed since."""
 
     rested = False

@@ -17,9 +17,9 @@ from wire import Raw, peer, run, serving, until
 from agproxy.config import Config
 from agproxy.errors import ConfigError, Fault, Overloaded, Retry, UpstreamFailed
 from agproxy.http11 import Call
-from agproxy.io import client as client_module
 from agproxy.io import dial
 from agproxy.io.client import Client
+from agproxy.io.connection_pool import ConnectionPool
 from agproxy.io.names import Names
 from agproxy.io.proxy import ProxyRules, parse_proxy
 
@@ -639,7 +639,7 @@ def test_a_fresh_connection_takes_the_place_of_a_resting_one_if_it_must():
             self.is_open = False
             pool.forget(self)
 
-    pool = client_module._Pool(1)
+    pool = ConnectionPool(1)
 
     async def main():
         assert await pool.acquire(fresh=False) is None

@@ -14,10 +14,10 @@ import re
 import select
 import ssl
 import sys
-from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
 from io import BytesIO
+from typing import Any
 from urllib.parse import urlsplit
 
 import h11
@@ -27,6 +27,7 @@ from ..config import Config
 from ..errors import Overloaded, Retry, UpstreamFailed
 from ..http11 import Call, Follower, Headers, find
 from .coding import CodingError, Inflater, TooLarge, coding_of
+from .connection_pool import ConnectionPool
 from .dial import Dialer, Origin, Resolver
 from .egress import Egress
 from .plain import AnswerReader, write_request
@@ -274,7 +275,7 @@ class _Connection(asyncio.BufferedProtocol):
         self, origin: Origin, config: Config, buffer: memoryview, on_lost: "Callable[[_Connection], None]"
     ) -> None:
         self.origin = origin
-        self.pool: _Pool | None = None
+        self.pool: ConnectionPool[Any] | None = None
         self._buffer = buffer
         self._on_lost = on_lost
         self._config = config
@@ -550,93 +551,6 @@ def _has_input(transport: asyncio.BaseTransport | None) -> bool:
     return bool(poll.poll(0))
 
 
-# --- the pool --------------------------------------------------------------------------------------------------
-
-
-class _Pool:
-    """The connections of one origin: how many are open, which rest, and who waits, first come first served."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._open = 0  # connections and places promised to those who are dialling
-        self._resting: list[_Connection] = []
-        self._waiters: deque[asyncio.Future[_Connection | None]] = deque()
-
-    @property
-    def is_empty(self) -> bool:
-        return self._open == 0 and not self._waiters
-
-    @property
-    def is_full(self) -> bool:
-        """Whether who wants a connection has to wait for somebody else's."""
-        return self._open >= self._limit and not self._resting
-
-    def take(self) -> _Connection | None:
-        """A resting connection, if there is one."""
-        while self._resting:
-            connection = self._resting.pop()  # the one used last: the others may then expire
-            if connection.is_fit:
-                return connection
-            connection.abort()
-        return None
-
-    async def acquire(self, *, fresh: bool) -> _Connection | None:
-        """A resting connection, or None: a place for a new one, which counts until `forget` or `free`."""
-        while True:
-            if not fresh and (connection := self.take()) is not None:
-                return connection
-            if self._open >= self._limit and self._resting:
-                self._resting.pop(0).abort()
-            if self._open < self._limit:
-                self._open += 1
-                return None
-            waiter: asyncio.Future[_Connection | None] = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            try:
-                given = await waiter
-            except asyncio.CancelledError:
-                if waiter.done() and not waiter.cancelled():  # what came in the same moment goes to the next
-                    self._give_back(waiter.result())
-                raise
-            if given is None or (not fresh and given.is_fit):
-                return given
-            if given.is_open:  # used before, so it may be stale like the last one: only its place is wanted
-                given.pool = None
-                given.abort()
-                return None
-
-    def _give_back(self, given: _Connection | None) -> None:
-        if given is None:
-            self.free()
-        elif given.is_open:
-            self.release(given)
-
-    def release(self, connection: _Connection) -> None:
-        """The connection's answer is over and it can take another."""
-        if not self._wake(connection):
-            self._resting.append(connection)
-
-    def free(self) -> None:
-        """A place is free."""
-        if not self._wake(None):
-            self._open -= 1
-
-    def _wake(self, given: "_Connection | None") -> bool:
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(given)
-                return True
-        return False
-
-    def forget(self, connection: _Connection) -> None:
-        """The connection is closed."""
-        connection.pool = None
-        if connection in self._resting:
-            self._resting.remove(connection)
-        self.free()
-
-
 def _shutting_down() -> UpstreamFailed:
     return UpstreamFailed("the gateway is shutting down", status=503, retry=Retry.NEVER)
 
@@ -653,7 +567,7 @@ class Client:
         self._dialer = Dialer(config, egress, resolver)
         self._buffer = memoryview(bytearray(_READ_BYTES))
         self._origin = lru_cache(maxsize=64)(self._find_origin)
-        self._pools: dict[Origin, _Pool] = {}
+        self._pools: dict[Origin, ConnectionPool[_Connection]] = {}
         self._connections: set[_Connection] = set()
         self._is_closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -764,7 +678,7 @@ class Client:
         self._dialer.check(origin)
         pool = self._pools.get(origin)
         if pool is None:
-            pool = self._pools[origin] = _Pool(self._config.max_upstream_connections)
+            pool = self._pools[origin] = ConnectionPool(self._config.max_upstream_connections)
         try:
             if pool.is_full:
                 async with asyncio.timeout(self._config.connect_timeout_seconds):
